@@ -1,0 +1,1 @@
+"""Handlers: what is done with a task once a worker has it."""
