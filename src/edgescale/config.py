@@ -101,18 +101,24 @@ class Settings(BaseSettings):
             ),
             (
                 self.result_ttl_ms <= self.wait_max_ms,
-                f"result_ttl_ms ({self.result_ttl_ms}) must be above wait_max_ms ({self.wait_max_ms}), "
-                "or results expire while somebody waits for them",
+                (
+                    f"result_ttl_ms ({self.result_ttl_ms}) must be above wait_max_ms ({self.wait_max_ms}), "
+                    "or results expire while somebody waits for them"
+                ),
             ),
             (
                 self.agent_stale_after_ms >= self.agent_gone_after_ms,
-                f"agent_stale_after_ms ({self.agent_stale_after_ms}) must be below agent_gone_after_ms "
-                f"({self.agent_gone_after_ms})",
+                (
+                    f"agent_stale_after_ms ({self.agent_stale_after_ms}) must be below agent_gone_after_ms "
+                    f"({self.agent_gone_after_ms})"
+                ),
             ),
             (
                 self.agent_gone_after_ms > self.agent_retention_ms,
-                f"agent_gone_after_ms ({self.agent_gone_after_ms}) must not be above agent_retention_ms "
-                f"({self.agent_retention_ms})",
+                (
+                    f"agent_gone_after_ms ({self.agent_gone_after_ms}) must not be above agent_retention_ms "
+                    f"({self.agent_retention_ms})"
+                ),
             ),
             (
                 not self.worker_lanes,
@@ -132,8 +138,10 @@ class Settings(BaseSettings):
         return [
             (
                 not self.allow_insecure_bind and not is_loopback(host),
-                f"{name} {address} is not a loopback address, and callers are not authenticated there; "
-                "bind to 127.0.0.1, or set allow_insecure_bind to true where the network itself is trusted",
+                (
+                    f"{name} {address} is not a loopback address, and callers are not authenticated there; "
+                    "bind to 127.0.0.1, or set allow_insecure_bind to true where the network itself is trusted"
+                ),
             ),
         ]
 
