@@ -13,6 +13,7 @@
     │   └── TooManyRequests        this process has its hands full
     ├── Unavailable                a part that is needed is away
     │   ├── BrokerUnavailable      Redis did not answer in time
+    │   │   └── GroupMissing       the stream or its consumer group is gone; it is made anew
     │   ├── StoreUnavailable       the blob store did not answer
     │   └── Draining               this process is about to stop
     ├── WaitExpired                the answer did not come in time; the task goes on
@@ -165,6 +166,10 @@ class BrokerUnavailable(Unavailable):
     """Redis did not answer in time, or answered that it cannot serve now."""
 
     reason = "BROKER_UNAVAILABLE"
+
+
+class GroupMissing(BrokerUnavailable):
+    """The stream or its consumer group is gone: flushed, evicted, or never there. The broker makes it anew."""
 
 
 class StoreUnavailable(Unavailable):

@@ -1,0 +1,258 @@
+"""The broker's verbs on tasks: submit, read, reclaim, renew, settle, give back, look up."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from edgescale.broker.commit import GroupCommit, Item
+from edgescale.broker.connection import Argument, Connection, Script, flat_dict
+from edgescale.broker.keys import GROUP, Keys
+from edgescale.broker.model import Entry, GiveBack, Receipt, Settlement, SettleStatus, Submission, TaskRecord
+from edgescale.broker.reconnect import persist
+from edgescale.chance import Chance
+from edgescale.config import Settings
+from edgescale.errors import Conflict, GroupMissing, LaneFull
+from edgescale.telemetry.events import Event
+from edgescale.telemetry.logs import get_log
+
+
+class Broker:
+    """Tasks in Redis. Calls of one kind that arrive together share a round trip.
+
+    Args:
+        connection: to the server.
+        keys: names of everything there.
+        settings: caps, times to live and patience.
+        chance: jitter of repeated calls.
+    """
+
+    def __init__(self, connection: Connection, keys: Keys, settings: Settings, chance: Chance) -> None:
+        self._connection = connection
+        self._keys = keys
+        self._settings = settings
+        self._chance = chance
+        self._log = get_log()
+        self._scripts = {
+            name: Script.load(name) for name in ("submit", "settle", "renew", "give_back", "reclaim", "lookup")
+        }
+        self._submits = self._per_partition(self._flush_submits, weigh=lambda item: len(item[2]))
+        self._lookups = self._per_partition(self._flush_lookups)
+        self._settles = self._per_partition(self._flush_settles, weigh=lambda item: len(item[1].result))
+        self._renewals = self._per_partition(self._flush_renewals)
+        self._give_backs = self._per_partition(self._flush_give_backs)
+
+    def _per_partition(
+        self,
+        flush: Callable[[int, Sequence[Item]], Awaitable[Any]],
+        weigh: Callable[[Item], int] = lambda _: 1,
+    ) -> list[GroupCommit[Item, Any]]:
+        def commit(partition: int) -> GroupCommit[Item, Any]:
+            return GroupCommit(lambda items: flush(partition, items), weigh=weigh)
+
+        return [commit(partition) for partition in range(self._keys.partitions)]
+
+    async def submit(self, submission: Submission, *, inbox: str = "", patience_ms: float | None = None) -> Receipt:
+        """Accept a task, or attach to the task of the same request id.
+
+        Args:
+            submission: the task.
+            inbox: is told when the result is stored; empty for none.
+            patience_ms: how long to go on while Redis is away; the setting's when None.
+
+        Raises:
+            Conflict: the request id is taken by other content.
+            LaneFull: the lane is at its cap; nothing was queued.
+            Overloaded: Redis is out of memory; nothing was queued.
+            BrokerUnavailable: whether it was accepted is unknown; the same submission may be repeated.
+        """
+        envelope = submission.envelope
+        item = (submission, inbox, envelope.encode())
+        commit = self._submits[self._keys.partition_of(envelope.request_id)]
+        patience_ms = self._settings.redis_patience_ms if patience_ms is None else patience_ms
+        reply = await persist(lambda: commit(item), self._chance, patience_ms=patience_ms)
+        match reply[0]:
+            case b"accepted":
+                return Receipt(accepted=True)
+            case b"known":
+                return Receipt(accepted=False, record=TaskRecord.parse(envelope.request_id, reply[1]))
+            case b"full":
+                raise LaneFull(submission.lane, cap=self._settings.cap_of(submission.lane))
+            case _:
+                raise Conflict(f"request id {envelope.request_id!r} is taken by a request with other content")
+
+    async def _flush_submits(self, partition: int, items: Sequence[tuple[Submission, str, bytes]]) -> Any:
+        keys: list[str] = []
+        args: list[Argument] = []
+        for submission, inbox, encoded in items:
+            envelope = submission.envelope
+            cap = self._settings.cap_of(submission.lane) // self._keys.partitions
+            keys += [self._keys.task(envelope.request_id), self._keys.stream(partition, submission.lane)]
+            args += [envelope.request_id, envelope.kind, submission.lane, submission.digest]
+            args += [envelope.file_id, cap, inbox, encoded]
+        return await self._connection.run(self._scripts["submit"], keys, args)
+
+    async def room(self, lane: str) -> None:
+        """Refuse early when every partition of the lane is at its cap, before a caller sends a large body.
+
+        Raises:
+            LaneFull: there is no room now. That there is room says nothing of later: submit decides.
+        """
+        cap = self._settings.cap_of(lane)
+        streams = [self._keys.stream(partition, lane) for partition in range(self._keys.partitions)]
+
+        async def backlogs() -> list[int]:
+            return [await self._connection.command("XLEN", stream) for stream in streams]
+
+        patience_ms = self._settings.redis_patience_ms
+        if min(await persist(backlogs, self._chance, patience_ms=patience_ms)) >= cap // len(streams):
+            raise LaneFull(lane, cap=cap)
+
+    async def lookup(self, request_id: str, *, inbox: str = "") -> TaskRecord | None:
+        """The task's record, None when there is none. An inbox is attached while the task is open.
+
+        Raises:
+            BrokerUnavailable: Redis is away.
+        """
+        flat = await self._lookups[self._keys.partition_of(request_id)]((request_id, inbox))
+        return TaskRecord.parse(request_id, flat)
+
+    async def _flush_lookups(self, partition: int, items: Sequence[tuple[str, str]]) -> Any:
+        del partition
+        keys = [self._keys.task(request_id) for request_id, _ in items]
+        return await self._connection.run(self._scripts["lookup"], keys, [inbox for _, inbox in items])
+
+    async def deliveries(self, record: TaskRecord) -> int:
+        """How often an open task was delivered; 0 while it is queued.
+
+        Raises:
+            BrokerUnavailable: Redis is away.
+        """
+        stream = self._keys.stream(self._keys.partition_of(record.request_id), record.lane)
+        try:
+            pending = await self._connection.command("XPENDING", stream, GROUP, record.entry, record.entry, 1)
+        except GroupMissing:
+            return 0
+        return int(pending[0][3]) if pending else 0
+
+    async def read(
+        self, reader: Connection, partition: int, lane: str, consumer: str, *, count: int, block_ms: int = 0
+    ) -> list[Entry]:
+        """Up to `count` entries that nobody was given before, oldest first.
+
+        Args:
+            reader: where the command waits; a connection of the caller's own when `block_ms` is set.
+            partition: of the stream.
+            lane: of the stream.
+            consumer: becomes their owner.
+            count: free slots of the caller; never fetch what cannot be started.
+            block_ms: how long to wait at the server for a first one; 0 for not at all.
+
+        Raises:
+            BrokerUnavailable: Redis is away. Entries may have been delivered; they are reclaimed after the lease.
+        """
+        stream = self._keys.stream(partition, lane)
+        blocking: list[Argument] = ["BLOCK", block_ms] if block_ms else []
+        command: list[Argument] = ["XREADGROUP", "GROUP", GROUP, consumer, "COUNT", count, *blocking]
+        try:
+            streams = await reader.command(*command, "STREAMS", stream, ">")
+        except GroupMissing:
+            await self.ensure_group(partition, lane)
+            return []
+        entries = streams[0][1] if streams else []
+        return [Entry(partition, lane, entry_id.decode(), 1, flat_dict(flat)) for entry_id, flat in entries]
+
+    async def ensure_group(self, partition: int, lane: str) -> None:
+        """Make the lane's stream and group where they are missing.
+
+        The group starts at 0, never at `$`: entries added since a flush must not be skipped. Settled entries are
+        deleted, so nothing is delivered that was done.
+        """
+        stream = self._keys.stream(partition, lane)
+        if await self._connection.create_group(stream, GROUP):
+            self._log.info(Event.GROUP_CREATED, lane=lane, partition=partition)
+
+    async def reclaim(
+        self, partition: int, lane: str, consumer: str, *, cursor: str, count: int
+    ) -> tuple[str, list[Entry]]:
+        """Take over up to `count` entries whose owners were silent for the lease.
+
+        Args:
+            partition: of the stream.
+            lane: of the stream.
+            consumer: the new owner.
+            cursor: where the last call ended; `0-0` begins.
+            count: entries at most; the scan itself is bounded at ten times as many.
+
+        Returns:
+            The next cursor (`0-0` after the last entry), and the entries.
+
+        Raises:
+            BrokerUnavailable: Redis is away. Claimed entries may have been lost on the way; their lease starts anew.
+        """
+        stream = self._keys.stream(partition, lane)
+        args: list[Argument] = [GROUP, consumer, self._settings.lease_ms, cursor, count]
+        try:
+            following, claimed = await self._connection.run(self._scripts["reclaim"], [stream], args)
+        except GroupMissing:
+            await self.ensure_group(partition, lane)
+            return "0-0", []
+        entries = [
+            Entry(partition, lane, entry_id.decode(), deliveries, flat_dict(flat))
+            for entry_id, deliveries, flat in claimed
+        ]
+        return following.decode(), entries
+
+    async def renew(self, consumer: str, entry: Entry) -> bool:
+        """Start the lease anew; False when the consumer no longer owns the entry.
+
+        Raises:
+            BrokerUnavailable: Redis is away.
+        """
+        return bool(await self._renewals[entry.partition]((consumer, entry)))
+
+    async def _flush_renewals(self, partition: int, items: Sequence[tuple[str, Entry]]) -> Any:
+        keys = [self._keys.stream(partition, entry.lane) for _, entry in items]
+        args: list[Argument] = [GROUP]
+        for consumer, entry in items:
+            args += [consumer, entry.entry_id]
+        return await self._connection.run(self._scripts["renew"], keys, args)
+
+    async def settle(self, consumer: str, settlement: Settlement) -> SettleStatus:
+        """Store a terminal state, remove the entry and wake the waiters, all or nothing; repeated while Redis is away.
+
+        Returns:
+            `settled`: this is the task's result. `superseded`: another one was stored before. `lost`: the consumer
+            does not own the entry, and somebody else works on it.
+        """
+        commit = self._settles[settlement.entry.partition]
+        # Without end: the only other way out is to lose the lease, and then the script says so.
+        reply = await persist(lambda: commit((consumer, settlement)), self._chance, patience_ms=float("inf"))
+        status: SettleStatus = reply.decode()
+        return status
+
+    async def _flush_settles(self, partition: int, items: Sequence[tuple[str, Settlement]]) -> Any:
+        keys = [self._keys.dead(partition)]
+        args: list[Argument] = [GROUP, self._keys.channel(partition, ""), self._settings.result_ttl_ms]
+        for consumer, done in items:
+            keys += [self._keys.task(done.request_id), self._keys.stream(partition, done.entry.lane)]
+            args += [consumer, done.entry.entry_id, done.request_id, done.kind, done.entry.lane, done.state]
+            args += [done.result, done.reason, done.message, done.entry.deliveries]
+        return await self._connection.run(self._scripts["settle"], keys, args)
+
+    async def give_back(self, consumer: str, handed: GiveBack) -> bool:
+        """Hand a delivery back; False when the consumer no longer owns it.
+
+        Raises:
+            BrokerUnavailable: Redis is away; the entry is reclaimed after the lease all the same.
+        """
+        commit = self._give_backs[handed.entry.partition]
+        patience_ms = self._settings.redis_patience_ms
+        return bool(await persist(lambda: commit((consumer, handed)), self._chance, patience_ms=patience_ms))
+
+    async def _flush_give_backs(self, partition: int, items: Sequence[tuple[str, GiveBack]]) -> Any:
+        keys: list[str] = []
+        args: list[Argument] = [GROUP]
+        for consumer, handed in items:
+            keys += [self._keys.task(handed.request_id), self._keys.stream(partition, handed.entry.lane)]
+            args += [consumer, handed.entry.entry_id, handed.idle_ms, handed.deliveries]
+            args += [handed.reason, handed.message]
+        return await self._connection.run(self._scripts["give_back"], keys, args)

@@ -1,0 +1,221 @@
+"""The only place that knows redis-py: connections, and its errors translated into ours.
+
+redis-py's defaults are set aside: its retries would send a command up to ten times (a plain XADD would queue ten
+entries), RESP3 switches on notices that hide dead connections, and a blocking read must not outlive the socket's
+timeout. What is sent again here is sent by us, and only scripts that may be repeated.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from redis import exceptions as foreign
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from edgescale.errors import BrokerUnavailable, ConfigError, EdgeScaleError, GroupMissing, InternalError, Overloaded
+
+Argument = str | bytes | int
+_AWAY = (
+    foreign.ConnectionError,
+    foreign.TimeoutError,
+    foreign.ReadOnlyError,
+    foreign.ClusterDownError,
+    foreign.TryAgainError,
+    foreign.InvalidResponse,
+    OSError,
+)
+# Error codes of servers that are there but cannot serve now. Source: Redis, "Error handling" of each command.
+_AWAY_CODES = ("BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "TRYAGAIN", "UNBLOCKED")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script of this package; its contract stands on top of its file."""
+
+    name: str
+    body: str
+    sha: str
+
+    @classmethod
+    def load(cls, name: str) -> "Script":
+        """Read `scripts/<name>.lua`, put the shared functions behind its first line, and hash it."""
+        folder = resources.files("edgescale.broker") / "scripts"
+        shebang, _, rest = (folder / f"{name}.lua").read_text("utf-8").partition("\n")
+        body = f"{shebang}\n{(folder / '_prelude.lua').read_text('utf-8')}\n{rest}"
+        # SHA-1 is how EVALSHA names a script, not a matter of security.
+        return cls(name, body, hashlib.sha1(body.encode(), usedforsecurity=False).hexdigest())
+
+
+class Connection:
+    """Commands to one server. Every error that leaves is one of ours.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`.
+        timeout_ms: for connecting, and for each reply.
+        connections_max: how many commands may be on their way at once; further ones wait.
+    """
+
+    def __init__(self, url: str, *, timeout_ms: int, connections_max: int = 16) -> None:
+        self._url = url
+        self._timeout_ms = timeout_ms
+        self._redis = self._client(connections_max, timeout_ms)
+
+    def _client(self, connections_max: int, timeout_ms: int) -> Redis:
+        try:
+            client: Redis = Redis.from_url(
+                self._url,
+                protocol=2,
+                retry=Retry(NoBackoff(), 0),
+                socket_timeout=timeout_ms / 1000,
+                socket_connect_timeout=self._timeout_ms / 1000,
+                max_connections=connections_max,
+                driver_info=None,
+            )
+        except ValueError as error:
+            raise ConfigError(f"redis_url: {error}; an example is redis://127.0.0.1:6379/0") from error
+
+        # Replies stay as they are on the wire: parsing that depends on the command's options is ours to do.
+        client.response_callbacks.clear()
+        return client
+
+    async def command(self, *args: Argument) -> Any:
+        """Send one command and read its RESP2 reply: bytes, integers, None, and lists of them.
+
+        Raises:
+            BrokerUnavailable: no reply; whether the command was carried out is unknown.
+            GroupMissing: the command needs a consumer group that is not there.
+        """
+        with translated():
+            return await self._redis.execute_command(*args)  # type: ignore[no-untyped-call]
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+        """Run a script by its hash; a server that does not know it is sent the body.
+
+        Raises:
+            BrokerUnavailable: no reply; the script may be sent again, as all ours may be repeated.
+            Overloaded: the server is out of memory and the script would use more.
+        """
+        with translated():
+            try:
+                return await self._redis.evalsha(script.sha, len(keys), *keys, *args)
+            except foreign.NoScriptError:
+                return await self._redis.eval(script.body, len(keys), *keys, *args)
+
+    async def create_group(self, stream: str, group: str) -> bool:
+        """Make a consumer group at the start of a stream, the stream too; False when it is there already.
+
+        Raises:
+            BrokerUnavailable: Redis is away.
+        """
+        with translated():
+            try:
+                await self._redis.xgroup_create(stream, group, id="0", mkstream=True)
+            except foreign.ResponseError as error:
+                if str(error).startswith("BUSYGROUP"):
+                    return False
+                raise
+            return True
+
+    def for_blocking(self, block_ms: int) -> "Connection":
+        """A connection of its own for commands that wait at the server for up to `block_ms`."""
+        blocking = Connection(self._url, timeout_ms=self._timeout_ms, connections_max=1)
+        # The margin keeps the client's clock from running out before the server's.
+        blocking._redis = blocking._client(1, block_ms + self._timeout_ms)
+        return blocking
+
+    @asynccontextmanager
+    async def subscribed(self, channels: Sequence[str]) -> AsyncIterator["Subscription"]:
+        """A subscription on a connection of its own, confirmed by the server before it is handed out.
+
+        Raises:
+            BrokerUnavailable: the server did not confirm in time.
+        """
+        client = self._client(1, self._timeout_ms)
+        pubsub = client.pubsub()
+        try:
+            subscription = Subscription(pubsub, timeout_ms=self._timeout_ms)
+            await subscription.confirm(channels)
+            yield subscription
+        finally:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
+            await client.aclose()
+
+    async def close(self) -> None:
+        """Close all connections; commands on their way fail."""
+        await self._redis.aclose()
+
+
+class Subscription:
+    """Messages of sharded channels, for one reader. Source: SSUBSCRIBE; it works outside of clusters, too."""
+
+    def __init__(self, pubsub: PubSub, *, timeout_ms: int) -> None:
+        self._pubsub = pubsub
+        self._timeout_ms = timeout_ms
+
+    async def confirm(self, channels: Sequence[str]) -> None:
+        """Subscribe, and wait for the server to say so for each channel."""
+        with translated():
+            await self._pubsub.ssubscribe(*channels)
+            for _ in channels:
+                if await self._pubsub.get_message(timeout=self._timeout_ms / 1000) is None:
+                    raise BrokerUnavailable("the server did not confirm a subscription in time")
+
+    async def next(self, *, quiet_ms: int) -> bytes | None:
+        """The next message's data, or None for anything else that arrived.
+
+        A connection that is silent for `quiet_ms` is asked for a sign of life, so that a half-open socket is noticed.
+
+        Raises:
+            BrokerUnavailable: the connection is gone. Messages may have been missed.
+        """
+        with translated():
+            message = await self._pubsub.get_message(timeout=quiet_ms / 1000)
+            if message is None:
+                await self._pubsub.ping()
+                message = await self._pubsub.get_message(timeout=self._timeout_ms / 1000)
+            if message is None:
+                raise BrokerUnavailable("the subscription's connection is silent")
+            # A confirmation here means that redis-py reconnected behind our back: messages were missed.
+            if message["type"] == "ssubscribe":
+                raise BrokerUnavailable("the subscription's connection was replaced")
+            return message["data"] if message["type"] == "smessage" else None
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns every error of redis-py into one of the tree, the cause kept."""
+    try:
+        yield
+    except EdgeScaleError:
+        raise
+    except (foreign.AuthenticationError, foreign.AuthorizationError, foreign.NoPermissionError) as error:
+        raise BrokerUnavailable("Redis refused the credentials or lacks a permission") from error
+    except foreign.OutOfMemoryError as error:
+        raise Overloaded("Redis is out of memory") from error
+    except _AWAY as error:
+        raise BrokerUnavailable("Redis is away") from error
+    except foreign.RedisError as error:
+        raise _from_reply(error) from error
+
+
+def flat_dict(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Field-value pairs that RESP2 sends as one list."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _from_reply(error: foreign.RedisError) -> EdgeScaleError:
+    message = str(error)
+    code = message.partition(" ")[0]
+    if code == "NOGROUP" or "NOGROUP" in message or code == "UNBLOCKED":
+        return GroupMissing("a consumer group is gone")
+    if code == "OOM":
+        return Overloaded("Redis is out of memory")
+    if code in _AWAY_CODES:
+        return BrokerUnavailable("Redis cannot serve now")
+    return InternalError("Redis refused a command")

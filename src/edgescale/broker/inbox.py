@@ -1,0 +1,201 @@
+"""The inbox: how stored results find those who wait for them.
+
+A process subscribes once, before it accepts its first request, to its own result channel. A message there is only a
+wake-up: the result is read from the store. So nothing is lost when a message is: on every (re)connection, and on a
+slow timer, the stored results of all open requests are read again.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from edgescale.broker.broker import Broker
+from edgescale.broker.connection import Connection, Subscription
+from edgescale.broker.keys import Keys
+from edgescale.broker.model import Submission, TaskRecord
+from edgescale.broker.reconnect import keep_running
+from edgescale.chance import Chance
+from edgescale.config import Settings
+from edgescale.errors import EdgeScaleError, NotFound
+from edgescale.telemetry.events import Event
+from edgescale.telemetry.logs import get_log
+
+
+class OpenRequest:
+    """All who wait in this process for one request id.
+
+    Attributes:
+        submission: what to submit again should Redis lose the task while we wait; None when only the id is known.
+            Set once the task was accepted, never before: a refused request must not be queued behind its caller's back.
+    """
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        self.submission: Submission | None = None
+        self.waiters: set[asyncio.Future[TaskRecord]] = set()
+
+    def resolve(self, record: TaskRecord) -> None:
+        """Give the terminal record to all who wait."""
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_result(record)
+
+    def fail(self, error: EdgeScaleError) -> None:
+        """Give the error to all who wait."""
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+
+
+class Wait:
+    """One caller's wait for one request id."""
+
+    def __init__(self, request: OpenRequest, future: asyncio.Future[TaskRecord]) -> None:
+        self._request = request
+        self._future = future
+
+    def accepted(self, submission: Submission) -> None:
+        """The task was accepted from this submission."""
+        self._request.submission = submission
+
+    async def result(self, timeout_s: float) -> TaskRecord | None:
+        """The terminal record; None when the time ran out.
+
+        Raises:
+            NotFound: there is no such task any more.
+        """
+        done, _ = await asyncio.wait([self._future], timeout=max(timeout_s, 0))
+        return self._future.result() if done else None
+
+
+class Inbox:
+    """Routes stored results to the open requests of this process.
+
+    Args:
+        connection: where the result channel is subscribed.
+        broker: reads stored results and submits lost tasks again.
+        keys: names of the channels.
+        settings: the slow timer.
+        chance: this inbox's name, and jitter.
+    """
+
+    def __init__(self, connection: Connection, broker: Broker, keys: Keys, settings: Settings, chance: Chance) -> None:
+        self.name = chance.new_id()[:16]
+        self.ready = asyncio.Event()
+        self._connection = connection
+        self._broker = broker
+        self._channels = [keys.channel(partition, self.name) for partition in range(keys.partitions)]
+        self._recheck_ms = settings.inbox_recheck_ms
+        self._chance = chance
+        self._log = get_log()
+        self._open: dict[str, OpenRequest] = {}
+        self._stale: set[str] = set()
+        self._some_stale = asyncio.Event()
+
+    @property
+    def open_requests(self) -> int:
+        """How many request ids are waited for."""
+        return len(self._open)
+
+    @contextmanager
+    def expect(self, request_id: str) -> Iterator[Wait]:
+        """Wait for a request id; enter before the task is submitted, so that no result can come too early."""
+        request = self._open.setdefault(request_id, OpenRequest(request_id))
+        future: asyncio.Future[TaskRecord] = asyncio.get_running_loop().create_future()
+        request.waiters.add(future)
+        try:
+            yield Wait(request, future)
+        finally:
+            request.waiters.discard(future)
+            future.cancel()
+            if not request.waiters and self._open.get(request_id) is request:
+                del self._open[request_id]
+
+    async def run(self) -> None:
+        """Serve until cancelled, whatever becomes of Redis."""
+        async with asyncio.TaskGroup() as duties:
+            duties.create_task(keep_running("inbox", self._listen, self._chance))
+            duties.create_task(keep_running("inbox-reader", self._read_stale, self._chance))
+            duties.create_task(self._recheck_all())
+
+    async def _listen(self) -> None:
+        """One life of the subscription."""
+        async with self._connection.subscribed(self._channels) as subscription:
+            self._mark_stale(list(self._open))
+            self.ready.set()
+            self._log.info(Event.INBOX_READY, inbox=self.name, open_requests=self.open_requests)
+            try:
+                await self._pass_on(subscription)
+            finally:
+                self.ready.clear()
+
+    async def _pass_on(self, subscription: Subscription) -> None:
+        while True:
+            message = await subscription.next(quiet_ms=self._recheck_ms)
+            if message is not None:
+                self._mark_stale([message.decode(errors="replace")])
+
+    async def _recheck_all(self) -> None:
+        while True:
+            await asyncio.sleep(self._recheck_ms / 1000)
+            self._mark_stale(list(self._open))
+
+    def _mark_stale(self, request_ids: Sequence[str]) -> None:
+        self._stale.update(request_id for request_id in request_ids if request_id in self._open)
+        if self._stale:
+            self._some_stale.set()
+
+    async def _read_stale(self) -> None:
+        await self._some_stale.wait()
+        request_ids = sorted(self._stale)
+        # Read in one go: the broker gathers all of them into few round trips.
+        records = await asyncio.gather(
+            *(self._broker.lookup(request_id, inbox=self.name) for request_id in request_ids), return_exceptions=True
+        )
+        for request_id, record in zip(request_ids, records, strict=True):
+            if isinstance(record, BaseException):
+                # It stays stale, and the round is repeated once the broker is back.
+                raise record
+            self._stale.discard(request_id)
+            await self._consider(request_id, record)
+        if not self._stale:
+            self._some_stale.clear()
+
+    async def _consider(self, request_id: str, record: TaskRecord | None) -> None:
+        request = self._open.get(request_id)
+        if request is None:
+            return
+        if record is None:
+            await self._restore(request)
+        elif record.terminal:
+            request.resolve(record)
+
+    async def _restore(self, request: OpenRequest) -> None:
+        """Redis lost the task (flushed, restarted empty, failed over) while somebody waits for it."""
+        if request.submission is None:
+            return
+        self._log.warning(Event.TASK_RESUBMITTED, request_id=request.request_id)
+        try:
+            receipt = await self._broker.submit(request.submission, inbox=self.name, patience_ms=0)
+        except EdgeScaleError as error:
+            if not error.retryable:
+                request.fail(error)
+            # Otherwise the slow timer comes back to it.
+            return
+        if receipt.record is not None and receipt.record.terminal:
+            request.resolve(receipt.record)
+
+    async def wait_for(self, request_id: str, timeout_s: float) -> TaskRecord:
+        """The task's record, as soon as it is terminal or when the time is up.
+
+        Raises:
+            NotFound: there is no such task.
+            BrokerUnavailable: Redis is away.
+        """
+        with self.expect(request_id) as wait:
+            record = await self._broker.lookup(request_id, inbox=self.name if timeout_s > 0 else "")
+            if record is None:
+                raise NotFound(f"no task {request_id!r}: it was never accepted, or its record has expired")
+            if record.terminal or timeout_s <= 0:
+                return record
+            return await wait.result(timeout_s) or record

@@ -1,0 +1,91 @@
+"""Looking at the broker from outside: is it fit to start on, and how full are its lanes."""
+
+from collections.abc import Iterable
+
+from edgescale.broker.connection import Connection, flat_dict
+from edgescale.broker.keys import GROUP, Keys
+from edgescale.broker.model import ConsumerStatus, LaneStatus
+from edgescale.config import Settings
+from edgescale.errors import ConfigError, GroupMissing, InternalError
+
+REDIS_MAJOR_MIN = 7
+
+
+async def check_server(connection: Connection, settings: Settings) -> None:
+    """Refuse a server that would lose tasks.
+
+    Raises:
+        ConfigError: the server is too old, or may evict keys to make room.
+        BrokerUnavailable: Redis is away.
+    """
+    lines = (await connection.command("INFO")).decode().splitlines()
+    info = dict(line.split(":", 1) for line in lines if ":" in line)
+    version = info.get("redis_version", "0")
+    if int(version.partition(".")[0]) < REDIS_MAJOR_MIN:
+        raise ConfigError(f"redis_url: the server is Redis {version}; 7.0 or later, or Valkey 8 or later, is needed")
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction" and not settings.allow_eviction:
+        raise ConfigError(
+            f"redis_url: the server's maxmemory-policy is {policy}, which drops tasks without a word when memory is "
+            "short; set it to noeviction, or set EDGESCALE_ALLOW_EVICTION=true if losing tasks is acceptable"
+        )
+
+
+class LaneInspector:
+    """Figures of lanes, for people and autoscalers.
+
+    Args:
+        connection: to the server.
+        keys: names of everything there.
+        settings: caps.
+    """
+
+    def __init__(self, connection: Connection, keys: Keys, settings: Settings) -> None:
+        self._connection = connection
+        self._keys = keys
+        self._settings = settings
+
+    async def lanes(self, names: Iterable[str]) -> list[LaneStatus]:
+        """The state of each lane, by name.
+
+        Raises:
+            BrokerUnavailable: Redis is away.
+        """
+        now_ms = await self._now_ms()
+        return [await self._lane(name, now_ms) for name in sorted(names)]
+
+    async def _now_ms(self) -> int:
+        seconds, microseconds = await self._connection.command("TIME")
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    async def _lane(self, name: str, now_ms: int) -> LaneStatus:
+        backlog = 0
+        oldest: list[int] = []
+        consumers: dict[str, ConsumerStatus] = {}
+        for partition in range(self._keys.partitions):
+            stream = self._keys.stream(partition, name)
+            backlog += int(await self._connection.command("XLEN", stream))
+            first = await self._connection.command("XRANGE", stream, "-", "+", "COUNT", 1)
+            oldest += [int(entry_id.partition(b"-")[0]) for entry_id, _ in first]
+            for consumer in await self._consumers(stream):
+                known = consumers.get(consumer.name, consumer)
+                running = consumer.running + (known.running if known is not consumer else 0)
+                idle_ms = min(consumer.idle_ms, known.idle_ms)
+                consumers[consumer.name] = ConsumerStatus(consumer.name, running, idle_ms)
+        return LaneStatus(
+            name=name,
+            backlog=backlog,
+            running=sum(consumer.running for consumer in consumers.values()),
+            cap=self._settings.cap_of(name),
+            oldest_age_ms=max(0, now_ms - min(oldest)) if oldest else None,
+            consumers=[consumers[consumer] for consumer in sorted(consumers)],
+        )
+
+    async def _consumers(self, stream: str) -> list[ConsumerStatus]:
+        try:
+            rows = await self._connection.command("XINFO", "CONSUMERS", stream, GROUP)
+        except (GroupMissing, InternalError):
+            # The stream does not exist yet: nobody has ever used this lane.
+            return []
+        found = [flat_dict(row) for row in rows]
+        return [ConsumerStatus(row[b"name"].decode(), int(row[b"pending"]), int(row[b"idle"])) for row in found]

@@ -1,0 +1,57 @@
+"""Every name that EdgeScale uses in Redis.
+
+    edgescale:{pN}:stream:<lane>        stream   entries queued and running; settled ones are deleted
+    edgescale:{pN}:task:<request_id>    hash     one task; expires after it is settled
+    edgescale:{pN}:dead                 stream   dead letters with their original fields
+    edgescale:{pN}:result:<inbox>       channel  request ids whose result is stored
+    edgescale:{pN}:agent:<agent_id>     hash     one agent; expires after silence
+    edgescale:{pN}:agents               zset     agent ids by last-seen time
+
+All keys of a partition share the hash tag `{pN}` and so one slot of a cluster; N follows from the id.
+Source: Redis cluster specification, "Hash tags".
+"""
+
+import zlib
+
+PREFIX = "edgescale"
+GROUP = "workers"
+
+
+class Keys:
+    """Names for a fixed number of partitions.
+
+    Args:
+        partitions: must be the same in every process, and must not change while tasks are open.
+    """
+
+    def __init__(self, partitions: int = 1) -> None:
+        self.partitions = partitions
+        self._tags = [f"{PREFIX}:{{p{partition}}}:" for partition in range(partitions)]
+
+    def partition_of(self, identity: str) -> int:
+        """The partition of a request id or agent id; the same in every process and version."""
+        return zlib.crc32(identity.encode()) % self.partitions
+
+    def stream(self, partition: int, lane: str) -> str:
+        """The lane's stream."""
+        return f"{self._tags[partition]}stream:{lane}"
+
+    def task(self, request_id: str) -> str:
+        """The task's hash."""
+        return f"{self._tags[self.partition_of(request_id)]}task:{request_id}"
+
+    def dead(self, partition: int) -> str:
+        """The stream of dead letters."""
+        return f"{self._tags[partition]}dead"
+
+    def channel(self, partition: int, inbox: str) -> str:
+        """The result channel of an inbox; with an empty inbox, the prefix of all of them."""
+        return f"{self._tags[partition]}result:{inbox}"
+
+    def agent(self, agent_id: str) -> str:
+        """The agent's hash."""
+        return f"{self._tags[self.partition_of(agent_id)]}agent:{agent_id}"
+
+    def agents(self, partition: int) -> str:
+        """The partition's agents by last-seen time."""
+        return f"{self._tags[partition]}agents"

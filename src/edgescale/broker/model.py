@@ -1,0 +1,181 @@
+"""What goes to the broker and what comes back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from edgescale.broker.connection import flat_dict
+from edgescale.envelope import Envelope
+
+TerminalState = Literal["succeeded", "failed", "dead_lettered", "expired", "cancelled"]
+State = Literal["queued", "running"] | TerminalState
+TERMINAL_STATES = frozenset({"succeeded", "failed", "dead_lettered", "expired", "cancelled"})
+SettleStatus = Literal["settled", "superseded", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A task to be accepted.
+
+    Attributes:
+        envelope: what the worker will get.
+        lane: whose stream it goes to.
+        digest: the same for the same content; tells a repeated request from a conflicting one.
+    """
+
+    envelope: Envelope
+    lane: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """What is stored of a task.
+
+    Attributes:
+        result: encoded `TaskResult` when the state is succeeded, else empty.
+        reason, message: why it did not succeed; of the last failed attempt while the task is open.
+        entry: id of the entry in its stream while the task is open, else empty.
+        accepted_ms, settled_ms: by the broker's clock, since 1970; 0 when unknown.
+        attempts: deliveries so far, when the task is settled or running; else 0.
+    """
+
+    request_id: str
+    state: State
+    kind: str = ""
+    lane: str = ""
+    digest: str = ""
+    file_id: str = ""
+    entry: str = ""
+    attempts: int = 0
+    accepted_ms: int = 0
+    settled_ms: int = 0
+    result: bytes = b""
+    reason: str = ""
+    message: str = ""
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the state is final."""
+        return self.state in TERMINAL_STATES
+
+    @classmethod
+    def parse(cls, request_id: str, flat: Sequence[bytes]) -> "TaskRecord | None":
+        """Read HGETALL's flat reply; None when it is empty."""
+        fields = flat_dict(flat)
+        if b"state" not in fields:
+            return None
+        return cls(
+            request_id=request_id,
+            state=fields[b"state"].decode(),  # type: ignore[arg-type]
+            kind=fields.get(b"kind", b"").decode(),
+            lane=fields.get(b"lane", b"").decode(),
+            digest=fields.get(b"digest", b"").decode(),
+            file_id=fields.get(b"file_id", b"").decode(),
+            entry=fields.get(b"entry", b"").decode(),
+            attempts=int(fields.get(b"attempts", 0)),
+            accepted_ms=int(fields.get(b"accepted_ms", 0)),
+            settled_ms=int(fields.get(b"settled_ms", 0)),
+            result=fields.get(b"result", b""),
+            reason=fields.get(b"reason", b"").decode(),
+            message=fields.get(b"message", b"").decode(errors="replace"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The answer to a submission.
+
+    Attributes:
+        accepted: True when the entry is new in its stream, False when the request id was known.
+        record: the known task's record, None when accepted.
+    """
+
+    accepted: bool
+    record: TaskRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry as it was delivered.
+
+    Attributes:
+        partition, lane: name the stream.
+        entry_id: `<milliseconds>-<sequence>`, by the broker's clock.
+        deliveries: how often it was delivered, this time included.
+        fields: as they stand in the stream.
+    """
+
+    partition: int
+    lane: str
+    entry_id: str
+    deliveries: int
+    fields: Mapping[bytes, bytes]
+
+    @property
+    def accepted_ms(self) -> int:
+        """When the entry was added, in milliseconds since 1970."""
+        return int(self.entry_id.partition("-")[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How a delivery ended for good.
+
+    Attributes:
+        entry: the delivery.
+        request_id: whose record gets the outcome.
+        kind: stands in the record.
+        state: the terminal state.
+        result: encoded `TaskResult` for succeeded, else empty.
+        reason, message: for any other state.
+    """
+
+    entry: Entry
+    request_id: str
+    kind: str
+    state: TerminalState
+    result: bytes = b""
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """A delivery that is handed back.
+
+    Attributes:
+        entry: the delivery.
+        request_id: whose record gets reason and message.
+        idle_ms: pretended idle time: the entry can be claimed `lease - idle` from now.
+        deliveries: the count it goes back with; one less than its own when this delivery should not count.
+        reason, message: of a failed attempt, else empty.
+    """
+
+    entry: Entry
+    request_id: str
+    idle_ms: int
+    deliveries: int
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerStatus:
+    """One consumer of a lane: entries it holds, and milliseconds since it last read or claimed."""
+
+    name: str
+    running: int
+    idle_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStatus:
+    """A lane over all partitions; `oldest_age_ms` is None when nothing is queued or running."""
+
+    name: str
+    backlog: int
+    running: int
+    cap: int
+    oldest_age_ms: int | None
+    consumers: Sequence[ConsumerStatus]

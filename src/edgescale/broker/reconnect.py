@@ -1,0 +1,99 @@
+"""The one policy for a Redis that is away: jittered, growing to a cap, without end."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from edgescale.chance import Chance
+from edgescale.errors import EdgeScaleError, Unavailable
+from edgescale.telemetry.events import Event
+from edgescale.telemetry.logs import get_log
+
+T = TypeVar("T")
+BASE_MS = 20
+# Well below the five seconds within which every service consumes again after Redis is back.
+CAP_MS = 1_000
+
+
+class Backoff:
+    """Waits that double up to a cap, each drawn from the upper half of its range, so that services come back apart.
+
+    Args:
+        chance: source of the jitter.
+        base_ms: upper bound of the first wait.
+        cap_ms: upper bound of all waits.
+    """
+
+    def __init__(self, chance: Chance, *, base_ms: float = BASE_MS, cap_ms: float = CAP_MS) -> None:
+        self._chance = chance
+        self._base_ms = base_ms
+        self._cap_ms = cap_ms
+        self._bound_ms = base_ms
+
+    def next_ms(self) -> float:
+        """The next wait, between half its bound and its bound, in milliseconds."""
+        wait_ms = self._chance.uniform(self._bound_ms / 2, self._bound_ms)
+        self._bound_ms = min(self._bound_ms * 2, self._cap_ms)
+        return wait_ms
+
+    def reset(self) -> None:
+        """Begin with the first wait again; call it after a success."""
+        self._bound_ms = self._base_ms
+
+
+async def keep_running(duty: str, step: Callable[[], Awaitable[None]], chance: Chance) -> None:
+    """Call `step` again and again; when the broker is away, wait and go on, without end.
+
+    Returns only by cancellation, or with an exception that is no trouble of the broker: that is a defect, and the
+    process had better end loudly than go on deaf.
+
+    Args:
+        duty: names the loop in the log.
+        step: does one round; raises a retryable EdgeScaleError when the broker is away.
+        chance: source of the jitter.
+    """
+    log = get_log(duty=duty)
+    backoff = Backoff(chance)
+    lost = False
+    while True:
+        try:
+            await step()
+        except EdgeScaleError as error:
+            wait_ms = backoff.next_ms()
+            if not lost:
+                # Once per outage: a line per attempt would flood the log for as long as it lasts.
+                log.warning(
+                    Event.BROKER_LOST, error=str(error), cause=repr(error.__cause__), retry_in_ms=round(wait_ms)
+                )
+            lost = True
+            await asyncio.sleep(wait_ms / 1000)
+        else:
+            if lost:
+                log.info(Event.BROKER_FOUND)
+            lost = False
+            backoff.reset()
+
+
+async def persist(call: Callable[[], Awaitable[T]], chance: Chance, *, patience_ms: float) -> T:
+    """Repeat a call that may be repeated until it succeeds or patience ends.
+
+    Args:
+        call: idempotent; raises a retryable EdgeScaleError when the broker is away.
+        chance: source of the jitter.
+        patience_ms: how long to go on; infinity never gives up.
+
+    Raises:
+        Unavailable: the call's last error, when patience ended.
+        EdgeScaleError: any other error of the call, at once.
+    """
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + patience_ms / 1000
+    backoff = Backoff(chance)
+    while True:
+        try:
+            return await call()
+        except Unavailable:
+            wait_s = backoff.next_ms() / 1000
+            if loop.time() + wait_s > give_up:
+                raise
+            await asyncio.sleep(wait_s)

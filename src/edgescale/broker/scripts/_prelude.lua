@@ -1,0 +1,37 @@
+-- Stands in front of every script.
+local TERMINAL = { succeeded = true, failed = true, dead_lettered = true, expired = true, cancelled = true }
+local INBOXES_MAX = 16
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+end
+
+-- Claims carry no fence of their own: XACK and XCLAIM obey anyone. So each script asks who owns the entry first.
+local function owned(stream, group, consumer, entry)
+  local pending = redis.pcall('XPENDING', stream, group, entry, entry, 1, consumer)
+  return not pending.err and #pending == 1
+end
+
+-- Adds an inbox to a task that is still open. Past the limit a waiter depends on its own timer.
+local function attach(task, inbox)
+  if inbox == '' then
+    return
+  end
+  local known = redis.call('HGET', task, 'inboxes') or ''
+  if known == '' then
+    redis.call('HSET', task, 'inboxes', inbox)
+  elseif not string.find(',' .. known .. ',', ',' .. inbox .. ',', 1, true) then
+    local _, commas = string.gsub(known, ',', '')
+    if commas + 1 < INBOXES_MAX then
+      redis.call('HSET', task, 'inboxes', known .. ',' .. inbox)
+    end
+  end
+end
+
+-- Wakes everyone who waits for a task. A notification may be repeated and may be lost; the stored result is the truth.
+local function notify(task, channel_prefix, request_id)
+  for inbox in string.gmatch(redis.call('HGET', task, 'inboxes') or '', '[^,]+') do
+    redis.call('SPUBLISH', channel_prefix .. inbox, request_id)
+  end
+end

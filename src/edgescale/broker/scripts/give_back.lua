@@ -1,0 +1,27 @@
+#!lua flags=allow-oom
+-- Hands a batch of entries back, to be claimed by anyone after a while.
+--
+-- KEYS  for item i: [2i-1] task hash, [2i] stream
+-- ARGV  [1] group
+--       then for each item 6 values: consumer, entry, idle in milliseconds, deliveries that count, reason, message
+-- Reply for each item 1 when it was given back, 0 when the consumer does not own it.
+--
+-- The entry stays pending and is given a pretended idle time: at or above the lease it can be claimed at once, below
+-- it after the difference. Reason and message of a failed attempt are kept on the task while it is open.
+-- Source: XCLAIM with IDLE, RETRYCOUNT and JUSTID; XNACK exists in Redis 8.8 and later only.
+local group = ARGV[1]
+local replies = {}
+for item = 1, #KEYS / 2 do
+  local task, stream = KEYS[2 * item - 1], KEYS[2 * item]
+  local consumer, entry, idle_ms, deliveries, reason, message = unpack(ARGV, 6 * item - 4, 6 * item + 1)
+  if owned(stream, group, consumer, entry) then
+    redis.call('XCLAIM', stream, group, consumer, 0, entry, 'IDLE', idle_ms, 'RETRYCOUNT', deliveries, 'JUSTID')
+    if reason ~= '' and redis.call('EXISTS', task) == 1 then
+      redis.call('HSET', task, 'reason', reason, 'message', message)
+    end
+    replies[item] = 1
+  else
+    replies[item] = 0
+  end
+end
+return replies

@@ -1,0 +1,57 @@
+#!lua flags=allow-oom
+-- Ends a batch of deliveries: stores the terminal state, removes the entry, wakes the waiters, all or nothing.
+--
+-- KEYS  [1] dead letters, then for item i: [2i] task hash, [2i+1] stream
+-- ARGV  [1] group  [2] channel prefix  [3] how long the record is kept, in milliseconds
+--       then for each item 10 values: consumer, entry, request id, kind, lane, state, result, reason, message, attempts
+-- Reply for each item one of
+--   'settled'      this outcome is the task's result
+--   'superseded'   another outcome was stored before; this one is dropped
+--   'lost'         the consumer does not own the entry and the task is open: somebody else works on it
+--
+-- The first terminal state wins. Repeating a call whose reply was lost answers 'settled' again and wakes the waiters
+-- again. `allow-oom`: settling is what frees memory.
+local group, channel_prefix, ttl_ms = ARGV[1], ARGV[2], ARGV[3]
+local now = now_ms()
+
+local function bury(dead, stream, consumer, entry, request_id, kind, lane, reason, message, attempts)
+  local found = redis.call('XRANGE', stream, entry, entry)
+  local fields = { 'request_id', request_id, 'kind', kind, 'lane', lane, 'reason', reason, 'message', message,
+    'attempts', attempts, 'entry', entry, 'consumer', consumer }
+  for index, value in ipairs(found[1] and found[1][2] or {}) do
+    fields[#fields + 1] = index % 2 == 1 and 'entry.' .. value or value
+  end
+  redis.call('XADD', dead, '*', unpack(fields))
+end
+
+local replies = {}
+for item = 1, (#KEYS - 1) / 2 do
+  local task, stream = KEYS[2 * item], KEYS[2 * item + 1]
+  local consumer, entry, request_id, kind, lane, state, result, reason, message, attempts =
+    unpack(ARGV, 10 * item - 6, 10 * item + 3)
+  local known = redis.call('HMGET', task, 'state', 'settled_by', 'settled_entry')
+  local owner = owned(stream, group, consumer, entry)
+  local terminal = known[1] and TERMINAL[known[1]]
+  if terminal then
+    replies[item] = (known[2] == consumer and known[3] == entry) and 'settled' or 'superseded'
+  elseif not owner then
+    replies[item] = 'lost'
+  else
+    if state == 'dead_lettered' then
+      bury(KEYS[1], stream, consumer, entry, request_id, kind, lane, reason, message, attempts)
+    end
+    redis.call('HSET', task, 'state', state, 'kind', kind, 'lane', lane, 'result', result, 'reason', reason,
+      'message', message, 'attempts', attempts, 'settled_ms', now, 'settled_by', consumer, 'settled_entry', entry)
+    redis.call('HDEL', task, 'entry')
+    redis.call('PEXPIRE', task, ttl_ms)
+    replies[item] = 'settled'
+  end
+  if owner then
+    redis.call('XACK', stream, group, entry)
+    redis.call('XDEL', stream, entry)
+  end
+  if replies[item] ~= 'lost' then
+    notify(task, channel_prefix, request_id)
+  end
+end
+return replies

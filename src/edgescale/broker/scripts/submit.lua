@@ -1,0 +1,42 @@
+#!lua
+-- Accepts a batch of tasks: each is queued, attached to its earlier submission, or refused.
+--
+-- KEYS  for item i: [2i-1] task hash, [2i] stream
+-- ARGV  for each item 8 values: request id, kind, lane, digest, file id, cap, inbox, envelope;
+--       the inbox waits for the result, '' for none
+-- Reply for each item one of
+--   {'accepted', entry}      the entry is in the stream
+--   {'known', hash}          same id, same digest: attached to the open task, or settled already; the hash tells
+--   {'conflict'}             same id, other digest; nothing changed
+--   {'full', backlog}        the lane is at its cap; nothing changed
+--
+-- Repeating a call is harmless: what was accepted is then known. Without `allow-oom` the whole script is refused
+-- before its first write when memory is out, so that no half of a batch is accepted.
+local backlogs = {}
+local replies = {}
+for item = 1, #KEYS / 2 do
+  local task, stream = KEYS[2 * item - 1], KEYS[2 * item]
+  local request_id, kind, lane, digest, file_id, cap, inbox, envelope = unpack(ARGV, 8 * item - 7, 8 * item)
+  local known = redis.call('HMGET', task, 'digest', 'state')
+  -- A record without a digest was written by a settlement that outlived its submission's record.
+  if known[2] and known[1] and known[1] ~= digest then
+    replies[item] = { 'conflict' }
+  elseif known[2] then
+    if not TERMINAL[known[2]] then
+      attach(task, inbox)
+    end
+    replies[item] = { 'known', redis.call('HGETALL', task) }
+  else
+    backlogs[stream] = backlogs[stream] or redis.call('XLEN', stream)
+    if backlogs[stream] >= tonumber(cap) then
+      replies[item] = { 'full', backlogs[stream] }
+    else
+      local entry = redis.call('XADD', stream, '*', 'request_id', request_id, 'envelope', envelope)
+      redis.call('HSET', task, 'state', 'queued', 'kind', kind, 'lane', lane, 'digest', digest,
+        'file_id', file_id, 'entry', entry, 'inboxes', inbox, 'accepted_ms', now_ms())
+      backlogs[stream] = backlogs[stream] + 1
+      replies[item] = { 'accepted', entry }
+    end
+  end
+end
+return replies
