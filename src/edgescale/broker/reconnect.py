@@ -1,6 +1,7 @@
 """The one policy for a Redis that is away: jittered, growing to a cap, without end."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -41,21 +42,25 @@ class Backoff:
         self._bound_ms = self._base_ms
 
 
-async def keep_running(duty: str, step: Callable[[], Awaitable[None]], chance: Chance) -> None:
+async def keep_running(
+    duty: str, step: Callable[[], Awaitable[None]], chance: Chance, *, stop: asyncio.Event | None = None
+) -> None:
     """Call `step` again and again; when the broker is away, wait and go on, without end.
 
-    Returns only by cancellation, or with an exception that is no trouble of the broker: that is a defect, and the
-    process had better end loudly than go on deaf.
+    An exception that is no trouble of the broker leaves the loop: that is a defect, and the process had better end
+    loudly than go on deaf.
 
     Args:
         duty: names the loop in the log.
         step: does one round; raises a retryable EdgeScaleError when the broker is away.
         chance: source of the jitter.
+        stop: ends the loop between two rounds; None for never. Cancelling a round instead could lose entries that
+            were delivered to it.
     """
     log = get_log(duty=duty)
     backoff = Backoff(chance)
     lost = False
-    while True:
+    while stop is None or not stop.is_set():
         try:
             await step()
         except EdgeScaleError as error:
@@ -66,12 +71,22 @@ async def keep_running(duty: str, step: Callable[[], Awaitable[None]], chance: C
                     Event.BROKER_LOST, error=str(error), cause=repr(error.__cause__), retry_in_ms=round(wait_ms)
                 )
             lost = True
-            await asyncio.sleep(wait_ms / 1000)
+            await pause(wait_ms, stop)
         else:
             if lost:
                 log.info(Event.BROKER_FOUND)
             lost = False
             backoff.reset()
+
+
+async def pause(wait_ms: float, stop: asyncio.Event | None = None) -> None:
+    """Wait, but no longer than until `stop` is set."""
+    if stop is None:
+        await asyncio.sleep(wait_ms / 1000)
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(wait_ms / 1000):
+            await stop.wait()
 
 
 async def persist(call: Callable[[], Awaitable[T]], chance: Chance, *, patience_ms: float) -> T:

@@ -1,0 +1,1 @@
+"""The worker: takes entries from its lanes, runs their handlers, settles them."""

@@ -1,0 +1,148 @@
+"""The executor: one delivery from its entry's bytes to its outcome in the store."""
+
+import asyncio
+
+from edgescale.broker.broker import Broker
+from edgescale.broker.model import Entry, GiveBack, Settlement
+from edgescale.chance import Chance
+from edgescale.config import Settings
+from edgescale.envelope import REQUEST_ID_FIELD, Envelope
+from edgescale.errors import EdgeScaleError, EnvelopeError
+from edgescale.handlers.base import Completed, Context, Handler, Outcome, Rejected, Retry
+from edgescale.handlers.registry import Registry
+from edgescale.telemetry.events import Event
+from edgescale.telemetry.logs import bound_ids, get_log
+from edgescale.worker.deliveries import Delivery
+
+RETRY_BASE_MS = 250
+
+
+class Executor:
+    """Decode, resolve, run, normalise, settle, report.
+
+    Args:
+        broker: takes the outcome.
+        registry: knows the handlers.
+        settings: attempts, timeout, lease.
+        chance: jitter of retries.
+        consumer: this worker's name.
+    """
+
+    def __init__(
+        self, broker: Broker, registry: Registry, settings: Settings, chance: Chance, *, consumer: str
+    ) -> None:
+        self._broker = broker
+        self._registry = registry
+        self._settings = settings
+        self._chance = chance
+        self._consumer = consumer
+        self._log = get_log()
+
+    async def execute(self, delivery: Delivery) -> None:
+        """Do all that is to be done with a delivery.
+
+        Cancellation stops the handler and leaves the entry as it is: the canceller knows why.
+        """
+        entry = delivery.entry
+        try:
+            envelope = Envelope.decode(entry.fields)
+        except EnvelopeError as error:
+            self._log.warning(Event.TASK_UNDECODABLE, lane=entry.lane, entry=entry.entry_id, error=str(error))
+            await self._finish(delivery, self._undecodable(entry, error))
+            return
+        with bound_ids(request_id=envelope.request_id, file_id=envelope.file_id, agent_id=envelope.agent_id):
+            outcome = await self._run(entry, envelope)
+            await self._finish(delivery, self._ending(entry, envelope, outcome))
+
+    async def _finish(self, delivery: Delivery, ending: Settlement | GiveBack) -> None:
+        delivery.settling = True
+        try:
+            await (self._settle(ending) if isinstance(ending, Settlement) else self._retry(ending))
+        except EdgeScaleError as error:
+            # The entry stays pending and unrenewed, so it is reclaimed after its lease.
+            self._log.warning(Event.TASK_LOST, lane=delivery.entry.lane, error=str(error))
+
+    async def _run(self, entry: Entry, envelope: Envelope) -> Outcome:
+        if entry.deliveries > self._settings.attempts_max:
+            return Retry("ATTEMPTS_EXHAUSTED", f"{entry.deliveries - 1} deliveries ended without an outcome")
+        handler = self._registry.get(envelope.kind)
+        if handler is None:
+            # Another worker may know it, as during a rolling upgrade.
+            return Retry("UNKNOWN_KIND", f"no handler for kind {envelope.kind!r}")
+        self._log.debug(Event.TASK_STARTED, kind=envelope.kind, attempt=entry.deliveries)
+        return await self._handle(handler, envelope, self._context(entry, envelope))
+
+    def _context(self, entry: Entry, envelope: Envelope) -> Context:
+        return Context(
+            request_id=envelope.request_id,
+            kind=envelope.kind,
+            attempt=entry.deliveries,
+            attempts_max=self._settings.attempts_max,
+            accepted_ms=entry.accepted_ms,
+            agent_id=envelope.agent_id,
+            file_id=envelope.file_id,
+        )
+
+    async def _handle(self, handler: Handler, envelope: Envelope, context: Context) -> Outcome:
+        """The handler's outcome; whatever it raises becomes one."""
+        timeout_ms = self._settings.handler_timeout_ms
+        term = asyncio.timeout(timeout_ms / 1000)
+        try:
+            async with term:
+                return await handler.handle(envelope.payload, context)
+        except EdgeScaleError as error:
+            return (Retry if error.retryable else Rejected)(error.reason, str(error))
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything, and the worker must outlive it
+            if isinstance(error, TimeoutError) and term.expired():
+                return Retry("TIMEOUT", f"the handler took longer than {timeout_ms} ms")
+            self._log.exception(Event.HANDLER_FAILED, kind=envelope.kind, attempt=context.attempt)
+            # The type alone: messages of foreign errors may hold what callers must not see.
+            return Retry("HANDLER_ERROR", f"the handler raised {type(error).__name__}")
+
+    def _ending(self, entry: Entry, envelope: Envelope, outcome: Outcome) -> Settlement | GiveBack:
+        match outcome:
+            case Completed(result):
+                return Settlement(entry, envelope.request_id, envelope.kind, "succeeded", result=result)
+            case Rejected(reason, message):
+                return Settlement(entry, envelope.request_id, envelope.kind, "failed", reason=reason, message=message)
+            case Retry(reason, message) if entry.deliveries >= self._settings.attempts_max:
+                return Settlement(
+                    entry, envelope.request_id, envelope.kind, "dead_lettered", reason=reason, message=message
+                )
+            case Retry(reason, message, delay_ms):
+                idle_ms = self._settings.lease_ms - self._delay_ms(entry, delay_ms)
+                return GiveBack(entry, envelope.request_id, idle_ms, entry.deliveries, reason=reason, message=message)
+
+    def _delay_ms(self, entry: Entry, asked_ms: int | None) -> int:
+        """Exponential with full jitter; at most a lease, for the pending list is where the entry waits."""
+        bound_ms = min(RETRY_BASE_MS * 2 ** (entry.deliveries - 1), self._settings.lease_ms)
+        delay_ms = self._chance.uniform(0, bound_ms) if asked_ms is None else asked_ms
+        return min(int(delay_ms), self._settings.lease_ms)
+
+    def _undecodable(self, entry: Entry, error: EnvelopeError) -> Settlement:
+        named = entry.fields.get(REQUEST_ID_FIELD, b"").decode(errors="replace")
+        # Without a request id nobody can wait for it; the entry's own id lets an operator ask.
+        request_id = named or f"entry-{entry.entry_id}"
+        return Settlement(entry, request_id, "", "dead_lettered", reason=error.reason, message=str(error))
+
+    async def _settle(self, settlement: Settlement) -> None:
+        status = await self._broker.settle(self._consumer, settlement)
+        event = {"settled": Event.TASK_SETTLED, "superseded": Event.TASK_SUPERSEDED, "lost": Event.TASK_LOST}[status]
+        self._log.info(
+            event,
+            lane=settlement.entry.lane,
+            state=settlement.state,
+            attempt=settlement.entry.deliveries,
+            **({"reason": settlement.reason, "error": settlement.message} if settlement.reason else {}),
+        )
+
+    async def _retry(self, handed: GiveBack) -> None:
+        kept = await self._broker.give_back(self._consumer, handed)
+        self._log.warning(
+            Event.TASK_RETRIED if kept else Event.TASK_LOST,
+            lane=handed.entry.lane,
+            attempt=handed.entry.deliveries,
+            reason=handed.reason,
+            error=handed.message,
+            retry_in_ms=self._settings.lease_ms - handed.idle_ms,
+        )

@@ -1,0 +1,46 @@
+"""The renewer: keeps the leases of all deliveries in flight, whatever their handlers do."""
+
+import asyncio
+
+from edgescale.broker.broker import Broker
+from edgescale.broker.reconnect import pause
+from edgescale.worker.deliveries import Deliveries, Delivery
+
+# Four chances within one lease: three renewals may fail or be late before anybody may claim the entry.
+RENEWALS_PER_LEASE = 4
+
+
+class Renewer:
+    """Renews every lease four times within its term.
+
+    Args:
+        broker: that keeps the leases.
+        deliveries: in flight.
+        consumer: this worker's name.
+        lease_ms: the term of a lease.
+        stop: ends a pause early.
+    """
+
+    def __init__(
+        self, broker: Broker, deliveries: Deliveries, *, consumer: str, lease_ms: int, stop: asyncio.Event
+    ) -> None:
+        self._broker = broker
+        self._deliveries = deliveries
+        self._consumer = consumer
+        self._pause_ms = lease_ms / RENEWALS_PER_LEASE
+        self._stop = stop
+
+    async def step(self) -> None:
+        """One round: one renewal of each delivery, those that are lost are stopped; then a pause.
+
+        Raises:
+            BrokerUnavailable: Redis is away; the round is repeated without the pause.
+        """
+        await asyncio.gather(*(self._renew(delivery) for delivery in self._deliveries if not delivery.lost))
+        await pause(self._pause_ms, self._stop)
+
+    async def _renew(self, delivery: Delivery) -> None:
+        if not await self._broker.renew(self._consumer, delivery.entry):
+            # Somebody else has the entry. Our outcome would be refused; the sooner the handler stops, the better.
+            delivery.lost = True
+            delivery.interrupt()

@@ -1,0 +1,161 @@
+"""One worker process: its duties, and how they end."""
+
+import asyncio
+from collections.abc import Mapping
+
+from edgescale.broker.broker import Broker
+from edgescale.broker.connection import Connection
+from edgescale.broker.inspect import check_server
+from edgescale.broker.model import GiveBack
+from edgescale.broker.reconnect import keep_running, persist
+from edgescale.chance import Chance
+from edgescale.config import Settings
+from edgescale.envelope import REQUEST_ID_FIELD
+from edgescale.errors import EdgeScaleError
+from edgescale.handlers.registry import Registry
+from edgescale.telemetry.events import Event
+from edgescale.telemetry.logs import get_log
+from edgescale.worker.deliveries import Deliveries, Delivery, Slots
+from edgescale.worker.executor import Executor
+from edgescale.worker.fetcher import Fetcher
+from edgescale.worker.reclaimer import Reclaimer
+from edgescale.worker.renewer import Renewer
+
+
+class Worker:
+    """Serves lanes until it is asked to stop.
+
+    Args:
+        connection: to the server; each reader gets one of its own from it.
+        broker: takes outcomes, gives entries.
+        registry: the handlers.
+        settings: lanes and their slots, lease, sweep, attempts, grace.
+        chance: jitter.
+        consumer: this worker's name in the groups; unlike any other, ever, for it is what fences its claims.
+        lanes: the slots of each lane.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        broker: Broker,
+        registry: Registry,
+        settings: Settings,
+        chance: Chance,
+        *,
+        consumer: str,
+        lanes: Mapping[str, int],
+    ) -> None:
+        self.consumer = consumer
+        self.deliveries = Deliveries(
+            Executor(broker, registry, settings, chance, consumer=consumer).execute,
+        )
+        self._connection = connection
+        self._broker = broker
+        self._settings = settings
+        self._chance = chance
+        self._lanes = {lane: Slots(total) for lane, total in lanes.items()}
+        self._stop = asyncio.Event()
+        self._stop_renewing = asyncio.Event()
+        self._log = get_log()
+
+    def stop(self) -> None:
+        """Ask for a drain; `run` returns when it is done."""
+        if not self._stop.is_set():
+            self._log.info(Event.SERVICE_DRAINING, consumer=self.consumer, in_flight=len(self.deliveries))
+            self._stop.set()
+            for slots in self._lanes.values():
+                slots.close()
+
+    async def run(self) -> None:
+        """Serve until `stop` is called, then drain.
+
+        The order of the end matters: first nothing new is taken, then what runs may finish while its leases are still
+        renewed, then the rest is handed back, and only then does renewal end.
+
+        Raises:
+            ConfigError: the server is not fit to work with.
+        """
+        await self._until_fit()
+        self._log.info(Event.SERVICE_STARTED, consumer=self.consumer, lanes=sorted(self._lanes))
+        renewer = Renewer(
+            self._broker,
+            self.deliveries,
+            consumer=self.consumer,
+            lease_ms=self._settings.lease_ms,
+            stop=self._stop_renewing,
+        )
+        async with asyncio.TaskGroup() as duties:
+            duties.create_task(keep_running("renewer", renewer.step, self._chance, stop=self._stop_renewing))
+            try:
+                await self._take_work()
+                await self._drain()
+            finally:
+                self._stop_renewing.set()
+        self._log.info(Event.SERVICE_STOPPED, consumer=self.consumer)
+
+    async def _until_fit(self) -> None:
+        async def check() -> None:
+            await check_server(self._connection, self._settings)
+
+        await persist(check, self._chance, patience_ms=float("inf"))
+
+    async def _take_work(self) -> None:
+        """Fetch and reclaim on every lane of every partition, until stopped."""
+        async with asyncio.TaskGroup() as duties:
+            for partition in range(self._settings.partitions):
+                for lane, slots in self._lanes.items():
+                    duties.create_task(self._fetch(partition, lane, slots))
+                    duties.create_task(self._reclaim(partition, lane, slots))
+
+    async def _fetch(self, partition: int, lane: str, slots: Slots) -> None:
+        reader = self._connection.for_blocking(self._settings.redis_block_ms)
+        fetcher = Fetcher(
+            self._broker,
+            reader,
+            self.deliveries,
+            slots,
+            partition=partition,
+            lane=lane,
+            consumer=self.consumer,
+            block_ms=self._settings.redis_block_ms,
+        )
+        try:
+            await keep_running(f"fetcher:{lane}", fetcher.step, self._chance, stop=self._stop)
+        finally:
+            await reader.close()
+
+    async def _reclaim(self, partition: int, lane: str, slots: Slots) -> None:
+        reclaimer = Reclaimer(
+            self._broker,
+            self.deliveries,
+            slots,
+            self._chance,
+            partition=partition,
+            lane=lane,
+            consumer=self.consumer,
+            sweep_ms=self._settings.sweep_ms,
+            stop=self._stop,
+        )
+        await keep_running(f"reclaimer:{lane}", reclaimer.step, self._chance, stop=self._stop)
+
+    async def _drain(self) -> None:
+        interrupted = await self.deliveries.finish(
+            self._settings.drain_grace_ms, settle_grace_ms=self._settings.redis_patience_ms
+        )
+        async with asyncio.TaskGroup() as returns:
+            for delivery in interrupted:
+                returns.create_task(self._give_back(delivery))
+
+    async def _give_back(self, delivery: Delivery) -> None:
+        """Let others claim the entry at once; this delivery does not count as an attempt."""
+        entry = delivery.entry
+        request_id = entry.fields.get(REQUEST_ID_FIELD, b"").decode(errors="replace")
+        handed = GiveBack(entry, request_id, idle_ms=self._settings.lease_ms, deliveries=entry.deliveries - 1)
+        try:
+            given = await self._broker.give_back(self.consumer, handed)
+        except EdgeScaleError:
+            # Redis is away: the lease runs out, and the entry is reclaimed all the same.
+            return
+        if given:
+            self._log.info(Event.TASK_GIVEN_BACK, lane=entry.lane, entry=entry.entry_id, request_id=request_id)
