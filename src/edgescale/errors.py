@@ -15,7 +15,8 @@
     │   ├── BrokerUnavailable      Redis did not answer in time
     │   │   └── GroupMissing       the stream or its consumer group is gone; it is made anew
     │   ├── StoreUnavailable       the blob store did not answer
-    │   └── Draining               this process is about to stop
+    │   └── NotServing             this process is starting, or about to stop
+    ├── UploadStalled              the sender of a file fell silent
     ├── WaitExpired                the answer did not come in time; the task goes on
     ├── TaskFailed                 the task ended without a result
     ├── EnvelopeError              an entry does not decode
@@ -178,10 +179,19 @@ class StoreUnavailable(Unavailable):
     reason = "STORE_UNAVAILABLE"
 
 
-class Draining(Unavailable):
-    """This process is about to stop; another one will take the request."""
+class NotServing(Unavailable):
+    """This process is starting, or about to stop; another one may take the request."""
 
-    reason = "DRAINING"
+    reason = "NOT_SERVING"
+
+
+class UploadStalled(EdgeScaleError):
+    """The sender of a file fell silent; nothing of the file is kept, and it may be sent again."""
+
+    reason = "UPLOAD_STALLED"
+    grpc_status = "ABORTED"
+    http_status = 408
+    retryable = True
 
 
 class WaitExpired(EdgeScaleError):

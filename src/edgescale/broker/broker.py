@@ -71,7 +71,7 @@ class Broker:
         reply = await persist(lambda: commit(item), self._chance, patience_ms=patience_ms)
         match reply[0]:
             case b"accepted":
-                return Receipt(accepted=True)
+                return Receipt(accepted=True, record=submission.record(reply[1].decode()))
             case b"known":
                 return Receipt(accepted=False, record=TaskRecord.parse(envelope.request_id, reply[1]))
             case b"full":
@@ -113,7 +113,7 @@ class Broker:
             BrokerUnavailable: Redis is away.
         """
         flat = await self._lookups[self._keys.partition_of(request_id)]((request_id, inbox))
-        return TaskRecord.parse(request_id, flat)
+        return TaskRecord.parse(request_id, flat) if flat else None
 
     async def _flush_lookups(self, partition: int, items: Sequence[tuple[str, str]]) -> Any:
         del partition

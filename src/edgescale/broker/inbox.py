@@ -71,6 +71,10 @@ class Wait:
 class Inbox:
     """Routes stored results to the open requests of this process.
 
+    Attributes:
+        name: the channel's last part; unlike any other process's.
+        ready: set while the channel is subscribed. `lost` is its opposite; each can be waited for.
+
     Args:
         connection: where the result channel is subscribed.
         broker: reads stored results and submits lost tasks again.
@@ -82,6 +86,8 @@ class Inbox:
     def __init__(self, connection: Connection, broker: Broker, keys: Keys, settings: Settings, chance: Chance) -> None:
         self.name = chance.new_id()[:16]
         self.ready = asyncio.Event()
+        self.lost = asyncio.Event()
+        self.lost.set()
         self._connection = connection
         self._broker = broker
         self._channels = [keys.channel(partition, self.name) for partition in range(keys.partitions)]
@@ -122,12 +128,14 @@ class Inbox:
         """One life of the subscription."""
         async with self._connection.subscribed(self._channels) as subscription:
             self._mark_stale(list(self._open))
+            self.lost.clear()
             self.ready.set()
             self._log.info(Event.INBOX_READY, inbox=self.name, open_requests=self.open_requests)
             try:
                 await self._pass_on(subscription)
             finally:
                 self.ready.clear()
+                self.lost.set()
 
     async def _pass_on(self, subscription: Subscription) -> None:
         while True:
@@ -182,7 +190,7 @@ class Inbox:
                 request.fail(error)
             # Otherwise the slow timer comes back to it.
             return
-        if receipt.record is not None and receipt.record.terminal:
+        if receipt.record.terminal:
             request.resolve(receipt.record)
 
     async def wait_for(self, request_id: str, timeout_s: float) -> TaskRecord:

@@ -13,6 +13,11 @@ TERMINAL_STATES = frozenset({"succeeded", "failed", "dead_lettered", "expired", 
 SettleStatus = Literal["settled", "superseded", "lost"]
 
 
+def entry_ms(entry_id: str) -> int:
+    """When an entry was added, in milliseconds since 1970 by the broker's clock."""
+    return int(entry_id.partition("-")[0])
+
+
 @dataclass(frozen=True, slots=True)
 class Submission:
     """A task to be accepted.
@@ -26,6 +31,19 @@ class Submission:
     envelope: Envelope
     lane: str
     digest: str
+
+    def record(self, entry_id: str) -> "TaskRecord":
+        """The task's record when its entry has just been added."""
+        return TaskRecord(
+            request_id=self.envelope.request_id,
+            state="queued",
+            kind=self.envelope.kind,
+            lane=self.lane,
+            digest=self.digest,
+            file_id=self.envelope.file_id,
+            entry=entry_id,
+            accepted_ms=entry_ms(entry_id),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +78,9 @@ class TaskRecord:
         return self.state in TERMINAL_STATES
 
     @classmethod
-    def parse(cls, request_id: str, flat: Sequence[bytes]) -> "TaskRecord | None":
-        """Read HGETALL's flat reply; None when it is empty."""
+    def parse(cls, request_id: str, flat: Sequence[bytes]) -> "TaskRecord":
+        """Read HGETALL's flat reply, which is not empty."""
         fields = flat_dict(flat)
-        if b"state" not in fields:
-            return None
         return cls(
             request_id=request_id,
             state=fields[b"state"].decode(),  # type: ignore[arg-type]
@@ -88,11 +104,11 @@ class Receipt:
 
     Attributes:
         accepted: True when the entry is new in its stream, False when the request id was known.
-        record: the known task's record, None when accepted.
+        record: of the task, as it stands after the call.
     """
 
     accepted: bool
-    record: TaskRecord | None = None
+    record: TaskRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +131,7 @@ class Entry:
     @property
     def accepted_ms(self) -> int:
         """When the entry was added, in milliseconds since 1970."""
-        return int(self.entry_id.partition("-")[0])
+        return entry_ms(self.entry_id)
 
 
 @dataclass(frozen=True, slots=True)

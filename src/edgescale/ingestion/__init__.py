@@ -1,0 +1,1 @@
+"""Ingestion: the gRPC service that accepts requests and answers them."""

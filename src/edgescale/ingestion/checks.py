@@ -1,0 +1,87 @@
+"""What a request must look like. Each check names the field and what would be right."""
+
+import math
+import re
+import unicodedata
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from edgescale.errors import InvalidInput, TooLarge
+from edgescale.v1 import heartbeat_pb2, text_pb2
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:~-]{1,128}")
+AGENT_ID_CHARS_MAX = 128
+BOOT_ID_CHARS_MAX = 128
+STATUS_CHARS_MAX = 256
+METRICS_MAX = 64
+METRIC_NAME_CHARS_MAX = 64
+# The registry counts in doubles, which are exact up to here.
+SEQUENCE_MAX = 2**53 - 1
+TOP_TERMS_MAX = 100
+# 9999-12-31T23:59:59Z. Source: google/protobuf/timestamp.proto.
+TIMESTAMP_SECONDS_MAX = 253_402_300_799
+TIMESTAMP_SECONDS_MIN = -62_135_596_800
+NANOS_MAX = 999_999_999
+
+
+def check_request_id(request_id: str) -> None:
+    """An id that was given, or none.
+
+    Raises:
+        InvalidInput: it holds other characters, or too many.
+    """
+    if request_id and not REQUEST_ID.fullmatch(request_id):
+        raise InvalidInput("request_id", "must be 1 to 128 of A-Z a-z 0-9 . _ : ~ -, or absent")
+
+
+def check_heartbeat(beat: heartbeat_pb2.Heartbeat) -> None:
+    """A heartbeat.
+
+    Raises:
+        InvalidInput: a field is missing, too long, or holds what it must not.
+    """
+    _check_name("heartbeat.agent_id", beat.agent_id, AGENT_ID_CHARS_MAX, required=True)
+    _check_name("heartbeat.boot_id", beat.boot_id, BOOT_ID_CHARS_MAX, required=False)
+    _check_name("heartbeat.status", beat.status, STATUS_CHARS_MAX, required=False)
+    if beat.sequence > SEQUENCE_MAX:
+        raise InvalidInput("heartbeat.sequence", f"must be at most {SEQUENCE_MAX}")
+    if beat.HasField("sent_time"):
+        _check_time("heartbeat.sent_time", beat.sent_time)
+    if len(beat.metrics) > METRICS_MAX:
+        raise InvalidInput("heartbeat.metrics", f"must have at most {METRICS_MAX} entries, not {len(beat.metrics)}")
+    for name, value in sorted(beat.metrics.items()):
+        _check_name("heartbeat.metrics", name, METRIC_NAME_CHARS_MAX, required=True)
+        if not math.isfinite(value):
+            raise InvalidInput(f"heartbeat.metrics.{name}", "must be a finite number")
+
+
+def check_text(text: text_pb2.TextInput, *, text_bytes_max: int) -> None:
+    """A text to analyse.
+
+    Raises:
+        InvalidInput: it is empty, or asks for too many terms.
+        TooLarge: it is longer than the limit.
+    """
+    if not text.text or text.text.isspace():
+        raise InvalidInput("input.text", "must not be empty or white space only")
+    text_bytes = len(text.text.encode())
+    if text_bytes > text_bytes_max:
+        raise TooLarge("input.text", f"must be at most {text_bytes_max} bytes of UTF-8, not {text_bytes}")
+    if text.top_terms > TOP_TERMS_MAX:
+        raise InvalidInput("input.top_terms", f"must be at most {TOP_TERMS_MAX}, not {text.top_terms}")
+
+
+def _check_name(field: str, value: str, chars_max: int, *, required: bool) -> None:
+    if required and not value:
+        raise InvalidInput(field, "must not be empty")
+    if len(value) > chars_max:
+        raise InvalidInput(field, f"must be at most {chars_max} characters, not {len(value)}")
+    for character in value:
+        if unicodedata.category(character) in {"Cc", "Zl", "Zp"}:
+            raise InvalidInput(field, f"must not hold control characters, such as U+{ord(character):04X}")
+
+
+def _check_time(field: str, time: Timestamp) -> None:
+    in_range = TIMESTAMP_SECONDS_MIN <= time.seconds <= TIMESTAMP_SECONDS_MAX and 0 <= time.nanos <= NANOS_MAX
+    if not in_range:
+        raise InvalidInput(field, "must be a time between the years 1 and 9999")
