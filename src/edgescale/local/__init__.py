@@ -1,0 +1,1 @@
+"""One machine: the embedded Valkey server, and the processes of `edgescale up`."""
