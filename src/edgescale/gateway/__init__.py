@@ -1,0 +1,1 @@
+"""The HTTP gateway: REST in front, gRPC to ingestion behind, nothing kept between two requests."""

@@ -1,0 +1,63 @@
+"""POST /v1/files."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from edgescale.config import Settings
+from edgescale.errors import UnsupportedMediaType
+from edgescale.gateway.answers import ACCEPTED, OK, get_task, is_settled, task_answer
+from edgescale.gateway.headers import Preferences, idempotency_key, require_plain_coding, trace_metadata
+from edgescale.gateway.models import TaskDocument
+from edgescale.gateway.openapi import FILE_BODY, FILE_HEADERS, responses
+from edgescale.gateway.problems import note_ids
+from edgescale.gateway.uploads import Parts, form_parts, messages, raw_parts, upload
+from edgescale.gateway.upstream import Ingestion
+
+Name = Annotated[str | None, Query(description="The file's name; goes before the one in Content-Disposition.")]
+
+
+class FileRoutes:
+    """Takes files in and answers with what was found in them."""
+
+    def __init__(self, settings: Settings, ingestion: Ingestion) -> None:
+        self._settings = settings
+        self._ingestion = ingestion
+
+    def router(self) -> APIRouter:
+        """The route and its documentation."""
+        router = APIRouter(tags=["files"])
+        router.add_api_route(
+            "/v1/files",
+            self.receive,
+            methods=["POST"],
+            summary="Upload a file",
+            responses=responses(TaskDocument, (OK, ACCEPTED), 408, 409, 413, 415, 422, 429, 503, 504),
+            openapi_extra=FILE_BODY | FILE_HEADERS,
+        )
+        return router
+
+    async def receive(self, request: Request, name: Name = None) -> Response:
+        """The body is the file, or a form that holds it. Either is passed on while it arrives.
+
+        In a form, the fields `sha256` and `name` are optional and come before the part `file`, whose bytes go straight
+        to the store.
+        """
+        prefer = Preferences.of(request.headers, self._settings)
+        key = idempotency_key(request.headers)
+        note_ids(request, request_id=key)
+        outgoing = messages(self._parts(request, name), key, self._settings.upload_bytes_max)
+        task = await upload(self._ingestion, request, outgoing, trace_metadata(request.headers))
+        note_ids(request, request_id=task.request_id, file_id=task.file_id)
+        if prefer.wait_ms and not is_settled(task):
+            task = await get_task(self._ingestion, self._settings, request, task.request_id, prefer.wait_ms)
+        return task_answer(request, task, prefer)
+
+    def _parts(self, request: Request, name: str | None) -> Parts:
+        require_plain_coding(request.headers)
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type == "multipart/form-data":
+            return form_parts(request, name, self._settings.upload_bytes_max)
+        if media_type.startswith("multipart/"):
+            raise UnsupportedMediaType("Content-Type", "the only multipart type read here is multipart/form-data")
+        return raw_parts(request, name, self._settings.upload_bytes_max)
