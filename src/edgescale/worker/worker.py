@@ -1,7 +1,7 @@
 """One worker process: its duties, and how they end."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from edgescale.broker.broker import Broker
 from edgescale.broker.connection import Connection
@@ -67,16 +67,20 @@ class Worker:
             for slots in self._lanes.values():
                 slots.close()
 
-    async def run(self) -> None:
+    async def run(self, *, on_ready: Callable[[str], None] = lambda _: None) -> None:
         """Serve until `stop` is called, then drain.
 
         The order of the end matters: first nothing new is taken, then what runs may finish while its leases are still
         renewed, then the rest is handed back, and only then does renewal end.
 
+        Args:
+            on_ready: is told the consumer's name once entries are taken.
+
         Raises:
             ConfigError: the server is not fit to work with.
         """
         await self._until_fit()
+        on_ready(self.consumer)
         self._log.info(Event.SERVICE_STARTED, consumer=self.consumer, lanes=sorted(self._lanes))
         renewer = Renewer(
             self._broker,

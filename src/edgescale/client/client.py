@@ -1,0 +1,259 @@
+"""An asynchronous, typed client: requests in, tasks out, errors of the tree."""
+
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from edgescale.chance import Chance, SystemChance
+from edgescale.config import CHUNK_BYTES_MAX
+from edgescale.status import DETAILS_KEY, from_status
+from edgescale.v1 import (
+    file_pb2,
+    heartbeat_pb2,
+    ingestion_service_pb2,
+    ingestion_service_pb2_grpc,
+    task_pb2,
+    text_pb2,
+)
+
+T = TypeVar("T")
+OPTIONS = (
+    # A sender that outruns ingestion is slowed down by HTTP/2 windows; probing would widen them to megabytes.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+)
+FILE_READ_BYTES = CHUNK_BYTES_MAX
+
+
+class Client:
+    """Talks to one ingestion service. Use it as an async context manager, or call `close`.
+
+    Every request gets a request id here unless the caller gives one, so that repeating it after an
+    `edgescale.errors.Unavailable` can never do the work twice.
+
+    Args:
+        target: `host:port` of ingestion.
+        chance: source of request ids; the system's when None.
+    """
+
+    def __init__(self, target: str, *, chance: Chance | None = None) -> None:
+        self._channel = aio.insecure_channel(target, options=OPTIONS)
+        self._stub = ingestion_service_pb2_grpc.IngestionServiceStub(self._channel)
+        self._health = health_pb2_grpc.HealthStub(self._channel)
+        self._chance = chance or SystemChance()
+
+    async def __aenter__(self) -> Self:
+        """The client itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the channel."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the channel; calls under way are cancelled."""
+        await self._channel.close()
+
+    async def send_heartbeat(
+        self,
+        agent_id: str,
+        *,
+        sequence: int,
+        boot_id: str = "",
+        status: str = "",
+        metrics: Mapping[str, float] | None = None,
+        sent_ms: int | None = None,
+        request_id: str = "",
+        timeout_s: float | None = 10.0,
+    ) -> ingestion_service_pb2.SendHeartbeatResponse:
+        """Send a sign of life; returns once it is queued.
+
+        Args:
+            agent_id: 1 to 128 characters.
+            sequence: counts up by one per beat within one boot.
+            boot_id: names one run of the agent; a new one starts the sequence anew.
+            status: free words of the agent on itself.
+            metrics: gauges by name.
+            sent_ms: the agent's own clock, in milliseconds since 1970; this process's when None.
+            request_id: made here when empty.
+            timeout_s: None for no limit.
+
+        Raises:
+            EdgeScaleError: see `edgescale.errors`; `retryable` says whether the same call may be repeated.
+        """
+        sent = Timestamp()
+        sent.FromMilliseconds(self._chance.wall_ms() if sent_ms is None else sent_ms)
+        beat = heartbeat_pb2.Heartbeat(
+            agent_id=agent_id, sequence=sequence, boot_id=boot_id, status=status, metrics=metrics, sent_time=sent
+        )
+        request = ingestion_service_pb2.SendHeartbeatRequest(heartbeat=beat, request_id=self._id(request_id))
+        return await self._call(self._stub.SendHeartbeat(request, timeout=timeout_s))
+
+    async def analyze_text(
+        self,
+        text: str,
+        *,
+        top_terms: int = 0,
+        request_id: str = "",
+        respond_async: bool = False,
+        timeout_s: float | None = 60.0,
+    ) -> task_pb2.Task:
+        """Have a text analysed; returns the succeeded task, its result in `result.text_analysis`.
+
+        Args:
+            text: 1 byte to 1 MiB of UTF-8.
+            top_terms: how many of the most frequent terms to return; 10 when 0.
+            request_id: made here when empty.
+            respond_async: return once the task is accepted; `task` brings the result later.
+            timeout_s: None for the server's default.
+
+        Raises:
+            WaitExpired: no result in time; the task goes on under its request id.
+            TaskFailed: the task ended without a result.
+            EdgeScaleError: see `edgescale.errors`.
+        """
+        request = ingestion_service_pb2.AnalyzeTextRequest(
+            input=text_pb2.TextInput(text=text, top_terms=top_terms),
+            request_id=self._id(request_id),
+            respond_async=respond_async,
+        )
+        return (await self._call(self._stub.AnalyzeText(request, timeout=timeout_s))).task
+
+    async def upload_file(
+        self,
+        source: Path | AsyncIterator[bytes],
+        *,
+        name: str = "",
+        content_type: str = "",
+        size_bytes: int | None = None,
+        sha256: str = "",
+        request_id: str = "",
+        respond_async: bool = False,
+        timeout_s: float | None = None,
+    ) -> task_pb2.Task:
+        """Stream a file; returns the succeeded task, its report in `result.file_report`.
+
+        Args:
+            source: a path, or chunks of 1 byte to 64 KiB; taken no faster than they can be stored.
+            name: kept as data; the path's own when empty.
+            content_type: by the sender's word.
+            size_bytes: checked against what arrives, when given.
+            sha256: checked against what arrives, when given.
+            request_id: made here when empty.
+            respond_async: return once the task is accepted; `task` brings the report later.
+            timeout_s: None for as long as the upload takes.
+
+        Raises:
+            OSError: the path cannot be read.
+            WaitExpired: no report in time; the task goes on under its request id.
+            TaskFailed: the task ended without a report.
+            EdgeScaleError: see `edgescale.errors`.
+        """
+        metadata = file_pb2.FileMetadata(
+            name=name or (source.name if isinstance(source, Path) else ""), content_type=content_type, sha256=sha256
+        )
+        if size_bytes is not None:
+            metadata.size_bytes = size_bytes
+        start = ingestion_service_pb2.UploadFileStart(
+            metadata=metadata, request_id=self._id(request_id), respond_async=respond_async
+        )
+        chunks = _read(source) if isinstance(source, Path) else source
+        return (await self._call(self._stub.UploadFile(_messages(start, chunks), timeout=timeout_s))).task
+
+    async def task(self, request_id: str, *, wait_s: float = 0.0) -> task_pb2.Task:
+        """What is known of a task.
+
+        Args:
+            request_id: of the task.
+            wait_s: how long to wait for a terminal state.
+
+        Raises:
+            NotFound: there is no such task.
+            EdgeScaleError: see `edgescale.errors`.
+        """
+        wait = Duration()
+        wait.FromMilliseconds(int(wait_s * 1000))
+        request = ingestion_service_pb2.GetTaskRequest(request_id=request_id, wait=wait)
+        return (await self._call(self._stub.GetTask(request, timeout=wait_s + 10.0))).task
+
+    async def agents(self, *, timeout_s: float = 10.0) -> list[heartbeat_pb2.Agent]:
+        """All agents, last seen first.
+
+        Raises:
+            EdgeScaleError: see `edgescale.errors`.
+        """
+        agents: list[heartbeat_pb2.Agent] = []
+        token = ""
+        while True:
+            request = ingestion_service_pb2.ListAgentsRequest(page_token=token)
+            page = await self._call(self._stub.ListAgents(request, timeout=timeout_s))
+            agents += page.agents
+            token = page.next_page_token
+            if not token:
+                return agents
+
+    async def lanes(self, *, timeout_s: float = 10.0) -> list[ingestion_service_pb2.Lane]:
+        """Backlog and workers of each lane.
+
+        Raises:
+            EdgeScaleError: see `edgescale.errors`.
+        """
+        request = ingestion_service_pb2.ListLanesRequest()
+        return list((await self._call(self._stub.ListLanes(request, timeout=timeout_s))).lanes)
+
+    async def serving(self, *, timeout_s: float = 2.0) -> bool:
+        """Whether ingestion says that it can answer; False when it cannot be reached."""
+        try:
+            answer = await self._health.Check(  # type: ignore[attr-defined] # the stubs leave it out
+                health_pb2.HealthCheckRequest(), timeout=timeout_s
+            )
+        except aio.AioRpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def _id(self, given: str) -> str:
+        return given or self._chance.new_id()
+
+    @staticmethod
+    async def _call(call: Awaitable[T]) -> T:
+        with translated():
+            return await call
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns gRPC's error into one of the tree, the cause kept."""
+    try:
+        yield
+    except aio.AioRpcError as error:
+        trailing = dict(error.trailing_metadata() or ())
+        details = trailing.get(DETAILS_KEY)
+        code: grpc.StatusCode = error.code()
+        raise from_status(code.name, error.details() or "", details if isinstance(details, bytes) else None) from error
+
+
+async def _messages(
+    start: ingestion_service_pb2.UploadFileStart, chunks: AsyncIterator[bytes]
+) -> AsyncIterator[ingestion_service_pb2.UploadFileRequest]:
+    yield ingestion_service_pb2.UploadFileRequest(start=start)
+    async for chunk in chunks:
+        yield ingestion_service_pb2.UploadFileRequest(chunk=chunk)
+
+
+async def _read(path: Path) -> AsyncIterator[bytes]:
+    # Reads of 64 KiB from a local file take microseconds; a thread each would cost more than it frees.
+    with path.open("rb") as file:
+        while chunk := file.read(FILE_READ_BYTES):
+            yield chunk

@@ -1,0 +1,167 @@
+"""Composition: each service built from its parts. Nothing below this module constructs a collaborator of its own."""
+
+import asyncio
+import os
+import platform
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from edgescale.broker.agents import AgentRegistry
+from edgescale.broker.broker import Broker
+from edgescale.broker.connection import Connection
+from edgescale.broker.inbox import Inbox
+from edgescale.broker.inspect import LaneInspector
+from edgescale.broker.keys import Keys
+from edgescale.chance import Chance, SystemChance
+from edgescale.config import Settings
+
+Ready = Callable[[str], None]
+Service = Callable[[Settings, asyncio.Event, Ready], Awaitable[None]]
+
+
+def blob_url(settings: Settings) -> str:
+    """Where files are kept: as set, or in the data directory."""
+    return settings.blob_url or (settings.data_dir / "blobs").absolute().as_uri()
+
+
+def consumer_name(chance: Chance) -> str:
+    """`<host>-<pid>-<random>`: tells people which process it is, and is unlike any other there ever was."""
+    return f"{platform.node() or 'host'}-{os.getpid()}-{chance.new_id()[:8]}"
+
+
+@asynccontextmanager
+async def open_broker(settings: Settings, chance: Chance) -> AsyncIterator[tuple[Connection, Keys, Broker]]:
+    """The connection, the names and the broker, closed at the end."""
+    keys = Keys(settings.partitions)
+    connection = Connection(settings.redis_url, timeout_ms=settings.redis_timeout_ms)
+    try:
+        yield connection, keys, Broker(connection, keys, settings, chance)
+    finally:
+        await connection.close()
+
+
+async def run_ingestion(settings: Settings, stop: asyncio.Event, on_ready: Ready) -> None:
+    """Run one ingestion process until `stop` is set.
+
+    Raises:
+        ConfigError: it cannot work with these settings.
+    """
+    from edgescale.ingestion.intake import Intake  # noqa: PLC0415 - gRPC is slow to import, and others do not need it
+    from edgescale.ingestion.server import IngestionServer  # noqa: PLC0415
+    from edgescale.ingestion.service import IngestionService  # noqa: PLC0415
+    from edgescale.uploads.store import BlobStore  # noqa: PLC0415
+
+    chance = SystemChance()
+    store = BlobStore.open(blob_url(settings))
+    async with open_broker(settings, chance) as (connection, keys, broker):
+        inbox = Inbox(connection, broker, keys, settings, chance)
+        service = IngestionService(
+            Intake(broker, inbox, store, settings, chance),
+            AgentRegistry(connection, keys, settings),
+            LaneInspector(connection, keys, settings),
+            settings,
+        )
+        await IngestionServer(service, inbox, connection, settings, chance).run(stop, on_ready=on_ready)
+
+
+async def run_worker(settings: Settings, stop: asyncio.Event, on_ready: Ready) -> None:
+    """Run one worker process until `stop` is set.
+
+    Raises:
+        ConfigError: it cannot work with these settings.
+    """
+    from edgescale.handlers.file import FileHandler  # noqa: PLC0415 - analysis libraries are slow to import
+    from edgescale.handlers.heartbeat import HeartbeatHandler  # noqa: PLC0415
+    from edgescale.handlers.registry import Registry  # noqa: PLC0415
+    from edgescale.handlers.text import TextHandler  # noqa: PLC0415
+    from edgescale.uploads.store import BlobStore  # noqa: PLC0415
+    from edgescale.worker.pool import HandlerPool  # noqa: PLC0415
+    from edgescale.worker.worker import Worker  # noqa: PLC0415
+
+    chance = SystemChance()
+    store = BlobStore.open(blob_url(settings))
+    pool = HandlerPool(settings.pool_processes)
+    async with open_broker(settings, chance) as (connection, keys, broker):
+        registry = Registry(
+            [
+                HeartbeatHandler(AgentRegistry(connection, keys, settings)),
+                TextHandler(pool, offload_above_bytes=settings.pool_above_bytes),
+                FileHandler(store),
+            ]
+        )
+        worker = Worker(
+            connection,
+            broker,
+            registry,
+            settings,
+            chance,
+            consumer=consumer_name(chance),
+            lanes=settings.worker_lanes,
+        )
+        asked = asyncio.create_task(_when(stop, worker.stop))
+        try:
+            await worker.run(on_ready=on_ready)
+        finally:
+            asked.cancel()
+            pool.close()
+
+
+async def run_gateway(settings: Settings, stop: asyncio.Event, on_ready: Ready) -> None:
+    """Run one gateway process until `stop` is set.
+
+    Raises:
+        ConfigError: it cannot work with these settings.
+    """
+    from edgescale.gateway.server import serve_gateway  # noqa: PLC0415 - FastAPI is slow to import
+
+    serving = asyncio.create_task(serve_gateway(settings, SystemChance(), ready=on_ready))
+    asked = asyncio.create_task(_when(stop, serving.cancel))
+    try:
+        await asyncio.wait([serving])
+    finally:
+        asked.cancel()
+    if not serving.cancelled():
+        await serving
+
+
+async def _when(event: asyncio.Event, then: Callable[[], object]) -> None:
+    await event.wait()
+    then()
+
+
+def run_service(service: Service, settings: Settings, *, name: str, until_stdin_closes: bool = False) -> None:
+    """Run a service on uvloop until SIGTERM or SIGINT, and say on standard output when it is ready.
+
+    Args:
+        service: one of this module's `run_*`.
+        settings: checked.
+        name: for the line `ready <name> <address>`.
+        until_stdin_closes: stop, too, when standard input ends: so a supervisor that is killed leaves nobody behind.
+
+    Raises:
+        ConfigError: the service cannot work with these settings.
+    """
+    import uvloop  # noqa: PLC0415 - only services need it
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        if until_stdin_closes:
+            await loop.connect_read_pipe(lambda: _StopAtEnd(stop), sys.stdin)
+        await service(settings, stop, lambda address: print(f"ready {name} {address}", flush=True))  # noqa: T201
+
+    uvloop.run(main())
+
+
+class _StopAtEnd(asyncio.Protocol):
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The other end is gone."""
+        del exc
+        self._stop.set()
