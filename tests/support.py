@@ -1,0 +1,166 @@
+"""What many tests need: waiting on conditions, tasks to submit and settle, and the services' view of one server."""
+
+import asyncio
+import inspect
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from edgescale.broker.agents import AgentRegistry
+from edgescale.broker.broker import Broker
+from edgescale.broker.connection import Connection, flat_dict
+from edgescale.broker.inbox import Inbox
+from edgescale.broker.keys import GROUP, Keys
+from edgescale.broker.model import Entry, Settlement, Submission, TerminalState
+from edgescale.chance import SystemChance
+from edgescale.config import Settings
+from edgescale.envelope import Envelope, digest
+
+LANE = "text"
+
+
+async def eventually(condition: Callable[[], Any], timeout_s: float = 5.0) -> Any:
+    """The condition's value as soon as it is true; fails when that takes longer than `timeout_s`.
+
+    The condition may be a coroutine function; what it raises counts as not true yet.
+    """
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + timeout_s
+    trouble: Exception | None = None
+    while True:
+        try:
+            value = condition()
+            value = await value if inspect.isawaitable(value) else value
+            if value:
+                return value
+        except Exception as error:  # noqa: BLE001 - told at the end, should it never come true
+            trouble = error
+        if loop.time() > give_up:
+            raise AssertionError(f"not within {timeout_s} s: {inspect.getsource(condition).strip()}") from trouble
+        await asyncio.sleep(0.005)
+
+
+class SeededChance:
+    """A chance whose draws can be repeated."""
+
+    def __init__(self, seed: int = 0, *, wall_ms: int = 1_700_000_000_000) -> None:
+        self._random = random.Random(seed)
+        self.now_ms = wall_ms
+
+    def wall_ms(self) -> int:
+        return self.now_ms
+
+    def uniform(self, low: float, high: float) -> float:
+        return self._random.uniform(low, high)
+
+    def new_id(self) -> str:
+        return f"{self._random.getrandbits(128):032x}"
+
+
+def submission(
+    request_id: str = "r1", payload: bytes = b"hello", *, kind: str = "text", lane: str = LANE, file_id: str = ""
+) -> Submission:
+    """A task; the digest follows from kind and payload."""
+    return Submission(Envelope(request_id, kind, payload, file_id=file_id), lane, digest(kind.encode(), payload))
+
+
+def settlement(
+    entry: Entry,
+    request_id: str = "",
+    *,
+    state: TerminalState = "succeeded",
+    result: bytes = b"",
+    reason: str = "",
+    message: str = "",
+) -> Settlement:
+    """An outcome of a delivery; a success has a result."""
+    return Settlement(
+        entry=entry,
+        request_id=request_id or entry.fields[b"request_id"].decode(),
+        kind="text",
+        state=state,
+        result=result or (b"result" if state == "succeeded" else b""),
+        reason=reason,
+        message=message,
+    )
+
+
+class Rig:
+    """One process's view of a server, put together as the services do it."""
+
+    def __init__(self, url: str, **changes: Any) -> None:
+        self.settings = Settings(**{"redis_url": url, "redis_timeout_ms": 1_000, **changes})
+        self.chance = SystemChance()
+        self.connection = Connection(url, timeout_ms=self.settings.redis_timeout_ms)
+        self.keys = Keys(self.settings.partitions)
+        self.broker = Broker(self.connection, self.keys, self.settings, self.chance)
+        self.agents = AgentRegistry(self.connection, self.keys, self.settings)
+
+    def inbox(self) -> Inbox:
+        """An inbox that does not run yet."""
+        return Inbox(self.connection, self.broker, self.keys, self.settings, self.chance)
+
+    async def submit(self, *request_ids: str, lane: str = LANE) -> None:
+        """Accept tasks, in one batch."""
+        await asyncio.gather(*(self.broker.submit(submission(name, lane=lane)) for name in request_ids))
+
+    async def take(self, count: int = 10, *, consumer: str = "worker-1", lane: str = LANE) -> list[Entry]:
+        """Up to `count` entries that wait in the lane, over all partitions."""
+        entries: list[Entry] = []
+        for partition in range(self.keys.partitions):
+            await self.broker.ensure_group(partition, lane)
+            entries += await self.broker.read(self.connection, partition, lane, consumer, count=count)
+        return entries
+
+    async def submit_and_take(self, *request_ids: str, consumer: str = "worker-1") -> list[Entry]:
+        """Accept tasks and have a worker take them, in the given order."""
+        await self.submit(*request_ids)
+        entries = await self.take(len(request_ids), consumer=consumer)
+        return sorted(entries, key=lambda entry: request_ids.index(entry.fields[b"request_id"].decode()))
+
+    async def backlog(self, lane: str = LANE) -> int:
+        """Entries of the lane over all partitions, queued and running."""
+        streams = [self.keys.stream(partition, lane) for partition in range(self.keys.partitions)]
+        return sum([await self.connection.command("XLEN", stream) for stream in streams])
+
+    async def fields(self, request_id: str) -> dict[bytes, bytes]:
+        """The task's hash as it is stored."""
+        return flat_dict(await self.connection.command("HGETALL", self.keys.task(request_id)))
+
+    async def pending(self, lane: str = LANE) -> list[tuple[str, str, int]]:
+        """Entry, owner and deliveries of what is running in the lane's first partition."""
+        rows = await self.connection.command("XPENDING", self.keys.stream(0, lane), GROUP, "-", "+", 1000)
+        return [(entry.decode(), owner.decode(), deliveries) for entry, owner, _idle, deliveries in rows]
+
+    async def dead_letters(self, partition: int = 0) -> list[dict[bytes, bytes]]:
+        """Fields of the partition's dead letters, oldest first."""
+        rows = await self.connection.command("XRANGE", self.keys.dead(partition), "-", "+")
+        return [flat_dict(flat) for _, flat in rows]
+
+
+@asynccontextmanager
+async def open_rig(url: str, **changes: Any) -> AsyncIterator[Rig]:
+    """A rig whose connections are closed at the end; `changes` are settings."""
+    rig = Rig(url, **changes)
+    try:
+        yield rig
+    finally:
+        await rig.connection.close()
+
+
+@asynccontextmanager
+async def serving(inbox: Inbox) -> AsyncIterator[Inbox]:
+    """Run the inbox, subscribed from the first line of the block on."""
+    duty = asyncio.create_task(inbox.run())
+    try:
+        await asyncio.wait_for(inbox.ready.wait(), 5)
+        yield inbox
+    finally:
+        duty.cancel()
+        await asyncio.gather(duty, return_exceptions=True)
+
+
+async def all_of(calls: Sequence[Awaitable[Any]]) -> list[Any]:
+    """The outcome of each call, in order: its value, or what it raised."""
+    return await asyncio.gather(*calls, return_exceptions=True)
