@@ -7,8 +7,9 @@
 -- Reply for each item {missed beats, 1 when the beat was counted before}
 --
 -- Workers run side by side, so beats may come out of order and twice. `missing` holds the gaps of the present boot as
--- `first-last` ranges: a late beat fills its gap, a second copy finds no gap and changes nothing. Without a boot id, a
--- sequence that starts again at 0 or 1, later than the last beat, is taken for a new boot.
+-- `first-last` ranges: a late beat fills its gap, a second copy finds no gap and changes nothing. `lowest` is where the
+-- boot's beats begin as far as is known: a late beat below it begins them earlier. Without a boot id, a sequence that
+-- starts again at 0 or 1, later than the last beat, is taken for a new boot.
 local RANGES_MAX = 64
 local retention_ms = ARGV[1]
 
@@ -53,8 +54,9 @@ for item = 1, #KEYS - 1 do
   local agent_id, boot_id, sequence, seen_ms, status, metrics = unpack(ARGV, 2 + (item - 1) * 6, 7 + (item - 1) * 6)
   sequence, seen_ms = tonumber(sequence), tonumber(seen_ms)
   local known = redis.call('HMGET', agent, 'boot_id', 'sequence', 'missing', 'written_off', 'last_seen_ms',
-    'first_seen_ms')
+    'first_seen_ms', 'lowest')
   local highest = tonumber(known[2] or -1)
+  local lowest = tonumber(known[7] or sequence)
   local last_seen = tonumber(known[5] or 0)
   local restarted = known[1] and seen_ms > last_seen
     and (known[1] ~= boot_id or (boot_id == '' and sequence <= 1 and sequence < highest))
@@ -62,7 +64,7 @@ for item = 1, #KEYS - 1 do
   local repeated = false
   local ranges
   if not known[1] or restarted then
-    highest, ranges, written_off = sequence, {}, 0
+    lowest, highest, ranges, written_off = sequence, sequence, {}, 0
   elseif known[1] ~= boot_id then
     -- A late beat of an earlier boot: nothing is known of that boot any more.
     ranges, repeated = fill(missing, -1), true
@@ -72,6 +74,12 @@ for item = 1, #KEYS - 1 do
       ranges[#ranges + 1] = number(highest + 1) .. '-' .. number(sequence - 1)
     end
     highest = sequence
+  elseif sequence < lowest then
+    ranges = fill(missing, -1)
+    if sequence < lowest - 1 then
+      table.insert(ranges, 1, number(sequence + 1) .. '-' .. number(lowest - 1))
+    end
+    lowest = sequence
   else
     local filled
     ranges, filled = fill(missing, sequence)
@@ -81,7 +89,7 @@ for item = 1, #KEYS - 1 do
   missed, written_off = count(ranges, written_off)
   if not repeated then
     redis.call('HINCRBY', agent, 'beats', 1)
-    redis.call('HSET', agent, 'agent_id', agent_id, 'boot_id', boot_id, 'sequence', number(highest),
+    redis.call('HSET', agent, 'agent_id', agent_id, 'boot_id', boot_id, 'sequence', number(highest), 'lowest', number(lowest),
       'missing', table.concat(ranges, ','), 'written_off', number(written_off), 'missed', number(missed),
       'first_seen_ms', number(math.min(tonumber(known[6] or seen_ms), seen_ms)))
     if sequence == highest then
