@@ -65,6 +65,9 @@ class GroupCommit(Generic[Item, Reply]):
                 await self._flush_batch(self._next_batch())
         finally:
             self._flusher = None
+            # Somebody is left here only when the loop is closing.
+            _fail(self._waiting, InternalError())
+            self._waiting.clear()
 
     def _next_batch(self) -> list[tuple[Item, asyncio.Future[Reply]]]:
         batch = [self._waiting.popleft()]
@@ -79,21 +82,26 @@ class GroupCommit(Generic[Item, Reply]):
     async def _flush_batch(self, batch: Sequence[tuple[Item, asyncio.Future[Reply]]]) -> None:
         try:
             replies = await self._flush([item for item, _ in batch])
+            answered = list(zip(batch, replies, strict=True))
         except InternalError as error:
             await self._part(batch, error)
         except EdgeScaleError as error:
             _fail(batch, error)
+        except Exception as error:  # noqa: BLE001 - a defect of one item must neither strand nor fail the others
+            defect = InternalError()
+            defect.__cause__ = error
+            await self._part(batch, defect)
         except BaseException:
-            # A defect, or the loop is closing: nobody may be left waiting.
+            # The loop is closing: nobody may be left waiting.
             _fail(batch, InternalError())
             raise
         else:
-            for (_, future), reply in zip(batch, replies, strict=True):
+            for (_, future), reply in answered:
                 if not future.done():
                     future.set_result(reply)
 
     async def _part(self, batch: Sequence[tuple[Item, asyncio.Future[Reply]]], error: InternalError) -> None:
-        """One item that the server refuses must not take its neighbours along: send each by itself."""
+        """One item that cannot be sent must not take its neighbours along: send each by itself."""
         if len(batch) == 1:
             _fail(batch, error)
             return

@@ -89,9 +89,9 @@ for item = 1, #KEYS - 1 do
   missed, written_off = count(ranges, written_off)
   if not repeated then
     redis.call('HINCRBY', agent, 'beats', 1)
-    redis.call('HSET', agent, 'agent_id', agent_id, 'boot_id', boot_id, 'sequence', number(highest), 'lowest', number(lowest),
-      'missing', table.concat(ranges, ','), 'written_off', number(written_off), 'missed', number(missed),
-      'first_seen_ms', number(math.min(tonumber(known[6] or seen_ms), seen_ms)))
+    redis.call('HSET', agent, 'agent_id', agent_id, 'boot_id', boot_id, 'sequence', number(highest),
+      'lowest', number(lowest), 'missing', table.concat(ranges, ','), 'written_off', number(written_off),
+      'missed', number(missed), 'first_seen_ms', number(math.min(tonumber(known[6] or seen_ms), seen_ms)))
     if sequence == highest then
       redis.call('HSET', agent, 'status', status, 'metrics', metrics)
     end
