@@ -53,7 +53,7 @@ class Settings(BaseSettings):
         default_factory=lambda: {"heartbeat": 256, "text": 32, "file": 8},
         description="Lanes that a worker serves, each with its number of tasks at once.",
     )
-    worker_processes: Positive = Field(2, description="Worker processes that `up` and `worker` start.")
+    worker_processes: Positive = Field(2, description="Worker processes that `up` starts.")
     pool_processes: Positive = Field(1, description="Processes of each worker for work that would block its loop.")
     pool_above_bytes: Positive = Field(16_384, description="Texts and files larger than this are analysed there.")
     handler_timeout_ms: Positive = Field(300_000, description="How long a handler may take for one delivery.")
