@@ -24,6 +24,14 @@ def json_response(content: dict[str, Any], status: int = OK, headers: dict[str, 
     return Response(to_json(content, inf_nan_mode="null"), status, headers, "application/json")
 
 
+def task_document(task: Task) -> dict[str, Any]:
+    """The task as a JSON object; only uploads have a file id."""
+    shown = document(task)
+    if not task.file_id:
+        del shown["file_id"]
+    return shown
+
+
 def is_settled(task: Task) -> bool:
     """Whether the state is terminal: it never changes again."""
     return task.state >= TASK_STATE_SUCCEEDED
@@ -54,8 +62,8 @@ def task_answer(request: Request, task: Task, prefer: Preferences) -> Response:
         if not prefer.respond_async:
             raise WaitExpired(task.request_id)
         headers = {"Location": task_location(task.request_id), "Preference-Applied": "respond-async"}
-        return json_response(document(task), ACCEPTED, headers)
+        return json_response(task_document(task), ACCEPTED, headers)
     if task.state != TASK_STATE_SUCCEEDED:
         state = TASK_STATES.get(task.state, str(task.state))
         raise TaskFailed(task.request_id, state=state, task_reason=task.error.reason, message=task.error.message)
-    return json_response(document(task))
+    return json_response(task_document(task))

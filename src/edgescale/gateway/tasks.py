@@ -6,8 +6,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from edgescale.config import Settings
 from edgescale.errors import InvalidInput
-from edgescale.gateway.answers import OK, get_task, json_response
-from edgescale.gateway.documents import document
+from edgescale.gateway.answers import OK, get_task, json_response, task_document
 from edgescale.gateway.headers import REQUEST_ID, REQUEST_ID_RULE
 from edgescale.gateway.models import TaskDocument
 from edgescale.gateway.openapi import responses
@@ -46,4 +45,4 @@ class TaskRoutes:
             raise InvalidInput("request_id", REQUEST_ID_RULE)
         note_ids(request, request_id=request_id)
         wait_ms = int(min(wait * 1000, self._settings.wait_max_ms))
-        return json_response(document(await get_task(self._ingestion, self._settings, request, request_id, wait_ms)))
+        return json_response(task_document(await get_task(self._ingestion, self._settings, request, request_id, wait_ms)))

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from edgescale.chance import Chance
 from edgescale.config import Settings
-from edgescale.errors import TooLarge, WaitExpired
+from edgescale.errors import NotFound, TooLarge, WaitExpired
 from edgescale.gateway.answers import ACCEPTED, OK, get_task, task_answer
 from edgescale.gateway.bodies import read_json
 from edgescale.gateway.headers import Preferences, idempotency_key, trace_metadata
@@ -55,11 +55,18 @@ class TextRoutes:
         note_ids(request, request_id=request_id)
         try:
             task = await self._submit(request, body, request_id, prefer.wait_ms)
-        except WaitExpired:
+        except WaitExpired as expired:
             if not prefer.respond_async:
                 raise
-            task = await get_task(self._ingestion, self._settings, request, request_id, wait_ms=0)
+            task = await self._accepted(request, request_id, expired)
         return task_answer(request, task, prefer)
+
+    async def _accepted(self, request: Request, request_id: str, expired: WaitExpired) -> Task:
+        """The task as it stands; where the time was up before it was accepted, the wait has just expired."""
+        try:
+            return await get_task(self._ingestion, self._settings, request, request_id, wait_ms=0)
+        except NotFound:
+            raise expired from None
 
     async def _submit(self, request: Request, body: TextAnalysisRequest, request_id: str, wait_ms: int) -> Task:
         message = AnalyzeTextRequest(

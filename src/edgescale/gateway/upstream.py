@@ -5,7 +5,7 @@ ahead of a reader that has stalled, and a long upload on the shared connection w
 """
 
 from collections.abc import Awaitable
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from grpc.aio import AioRpcError, Channel, UnaryUnaryMultiCallable, insecure_channel
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -15,7 +15,10 @@ from edgescale.config import Settings
 from edgescale.errors import EdgeScaleError
 from edgescale.status import DETAILS_KEY, from_status
 from edgescale.v1 import ingestion_service_pb2
-from edgescale.v1.ingestion_service_pb2_grpc import IngestionServiceAsyncStub, IngestionServiceStub
+from edgescale.v1.ingestion_service_pb2_grpc import IngestionServiceStub
+
+if TYPE_CHECKING:
+    from edgescale.v1.ingestion_service_pb2_grpc import IngestionServiceAsyncStub  # exists for type checkers only
 
 T = TypeVar("T")
 
@@ -48,8 +51,8 @@ class Ingestion:
         check_health: asks the standard health service.
     """
 
-    unary: IngestionServiceAsyncStub
-    uploads: IngestionServiceAsyncStub
+    unary: "IngestionServiceAsyncStub"
+    uploads: "IngestionServiceAsyncStub"
     check_health: UnaryUnaryMultiCallable[HealthCheckRequest, HealthCheckResponse]
 
     def __init__(self, unary: Channel, uploads: Channel) -> None:
