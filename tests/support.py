@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import random
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -133,6 +134,25 @@ class Rig:
         rows = await self.connection.command("XPENDING", self.keys.stream(0, lane), GROUP, "-", "+", 1000)
         return [(entry.decode(), owner.decode(), deliveries) for entry, owner, _idle, deliveries in rows]
 
+    async def silence(self, entry: Entry, *, owner: str = "worker-1", idle_ms: int = 10**9) -> None:
+        """Make the owner look as if it had said nothing of the entry for so long."""
+        stream = self.keys.stream(entry.partition, entry.lane)
+        await self.connection.command(
+            "XCLAIM", stream, GROUP, owner, 0, entry.entry_id, "IDLE", idle_ms, "RETRYCOUNT", entry.deliveries, "JUSTID"
+        )
+
+    async def idle_ms(self, entry: Entry) -> int:
+        """How long the entry's owner has been silent."""
+        stream = self.keys.stream(entry.partition, entry.lane)
+        [row] = await self.connection.command("XPENDING", stream, GROUP, entry.entry_id, entry.entry_id, 1)
+        return int(row[2])
+
+    async def calls(self, command: str) -> int:
+        """How often the server was sent this command since it started or since `CONFIG RESETSTAT`."""
+        statistics = (await self.connection.command("INFO", "commandstats")).decode()
+        found = re.search(rf"cmdstat_{command}:calls=(\d+)", statistics)
+        return int(found[1]) if found else 0
+
     async def dead_letters(self, partition: int = 0) -> list[dict[bytes, bytes]]:
         """Fields of the partition's dead letters, oldest first."""
         rows = await self.connection.command("XRANGE", self.keys.dead(partition), "-", "+")
@@ -159,6 +179,21 @@ async def serving(inbox: Inbox) -> AsyncIterator[Inbox]:
     finally:
         duty.cancel()
         await asyncio.gather(duty, return_exceptions=True)
+
+
+@asynccontextmanager
+async def listening(rig: Rig, inbox: str, partition: int = 0) -> AsyncIterator[Callable[[], Awaitable[list[bytes]]]]:
+    """A call that says which request ids the inbox was told of since the last call."""
+    async with rig.connection.subscribed([rig.keys.channel(partition, inbox)]) as subscription:
+
+        async def heard() -> list[bytes]:
+            # None is the answer to a PING, and comes behind all that was published before it.
+            messages = []
+            while (message := await subscription.next(quiet_ms=20)) is not None:
+                messages.append(message)
+            return messages
+
+        yield heard
 
 
 async def all_of(calls: Sequence[Awaitable[Any]]) -> list[Any]:

@@ -97,7 +97,8 @@ def test_a_retryable_error_has_a_status_that_clients_repeat(kind: type[EdgeScale
 def test_an_error_survives_the_wire(kind: type[EdgeScaleError]) -> None:
     error = example(kind)
     status = to_status(error)
-    revived = from_status(code_pb2.Code.Name(status.code), status.message, status.SerializeToString())
+    assert status.code == code_pb2.Code.Value(error.grpc_status)
+    revived = from_status(error.grpc_status, status.message, status.SerializeToString())
     expected = {errors.GroupMissing: errors.BrokerUnavailable, EdgeScaleError: errors.InternalError}.get(kind, kind)
     assert type(revived) is expected
     assert str(revived) == str(error)

@@ -1,0 +1,283 @@
+"""settle.lua: who may settle, the first outcome wins, everyone is told again, the dead are kept."""
+
+import asyncio
+from typing import get_args
+
+import pytest
+
+from edgescale.broker.keys import GROUP
+from edgescale.broker.model import Entry, TerminalState
+from tests.servers import Server
+from tests.support import LANE, Rig, listening, open_rig, settlement, submission
+
+
+async def take_twice(rig: Rig) -> tuple[Entry, Entry]:
+    """Two entries of one request: its record was lost in between, and the caller submitted again."""
+    [first] = await rig.submit_and_take("r1", consumer="worker-1")
+    await rig.connection.command("DEL", rig.keys.task("r1"))
+    [second] = await rig.submit_and_take("r1", consumer="worker-2")
+    return first, second
+
+
+@pytest.mark.parametrize("state", get_args(TerminalState))
+async def test_a_settled_task_is_on_record_and_out_of_its_stream(rig: Rig, state: TerminalState) -> None:
+    receipt = await rig.broker.submit(submission(file_id="f1"), inbox="box")
+    [entry] = await rig.take()
+    done = settlement(entry, state=state, reason="WHY", message="because")
+    assert await rig.broker.settle("worker-1", done) == "settled"
+    record = await rig.broker.lookup("r1")
+    assert record is not None
+    assert record.terminal
+    assert (record.state, record.result) == (state, done.result)
+    assert (record.reason, record.message) == ("WHY", "because")
+    assert (record.kind, record.lane, record.file_id, record.attempts) == ("text", LANE, "f1", 1)
+    assert (record.digest, record.accepted_ms) == (receipt.record.digest, receipt.record.accepted_ms)
+    assert record.entry == "", "an entry id here would be asked for its deliveries"
+    assert 0 <= record.settled_ms - record.accepted_ms < 5_000
+    assert (await rig.backlog(), await rig.pending()) == (0, [])
+
+
+async def test_a_settled_task_expires_and_an_open_one_does_not(server: Server) -> None:
+    async with open_rig(server.url, result_ttl_ms=500_000) as rig:
+        first, _ = await rig.submit_and_take("r1", "r2")
+        await rig.broker.settle("worker-1", settlement(first))
+        assert 490_000 < await rig.connection.command("PTTL", rig.keys.task("r1")) <= 500_000
+        assert await rig.connection.command("PTTL", rig.keys.task("r2")) == -1
+
+
+async def test_a_task_that_nobody_was_given_cannot_be_settled(rig: Rig) -> None:
+    await rig.submit("r1")
+    await rig.broker.ensure_group(0, LANE)
+    record = await rig.broker.lookup("r1")
+    assert record is not None
+    entry = Entry(0, LANE, record.entry, 1, {})
+    assert await rig.broker.settle("worker-1", settlement(entry, "r1")) == "lost"
+    assert await rig.broker.lookup("r1") == record
+    assert await rig.backlog() == 1
+
+
+async def test_somebody_else_cannot_settle(rig: Rig) -> None:
+    [entry] = await rig.submit_and_take("r1", consumer="worker-1")
+    before = await rig.fields("r1")
+    assert await rig.broker.settle("worker-2", settlement(entry)) == "lost"
+    assert await rig.fields("r1") == before
+    assert await rig.pending() == [(entry.entry_id, "worker-1", 1)]
+
+
+async def test_a_worker_that_lost_its_lease_can_no_longer_settle(rig: Rig) -> None:
+    [entry] = await rig.submit_and_take("r1", consumer="worker-1")
+    await rig.silence(entry)
+    _, [taken_over] = await rig.broker.reclaim(0, LANE, "worker-2", cursor="0-0", count=10)
+    assert await rig.broker.settle("worker-1", settlement(entry, result=b"too late")) == "lost"
+    assert await rig.broker.settle("worker-2", settlement(taken_over, result=b"in time")) == "settled"
+    assert (await rig.fields("r1"))[b"result"] == b"in time"
+
+
+async def test_a_late_outcome_does_not_replace_the_first(rig: Rig) -> None:
+    first, second = await take_twice(rig)
+    assert await rig.broker.settle("worker-1", settlement(first, result=b"first")) == "settled"
+    before = await rig.fields("r1")
+    late = settlement(second, state="dead_lettered", reason="LATE")
+    assert await rig.broker.settle("worker-2", late) == "superseded"
+    assert await rig.fields("r1") == before
+    assert await rig.dead_letters() == [], "a task that succeeded is not dead"
+    assert await rig.backlog() == 0, "the second entry is done with"
+    assert await rig.pending() == []
+
+
+async def test_a_superseded_worker_that_no_longer_owns_its_entry_leaves_it_alone(rig: Rig) -> None:
+    first, second = await take_twice(rig)
+    await rig.broker.settle("worker-1", settlement(first))
+    assert await rig.broker.settle("worker-3", settlement(second)) == "superseded"
+    assert await rig.pending() == [(second.entry_id, "worker-2", 1)]
+
+
+@pytest.mark.parametrize("state", get_args(TerminalState))
+async def test_settling_again_after_a_lost_reply_says_settled_and_changes_nothing(
+    rig: Rig, state: TerminalState
+) -> None:
+    [entry] = await rig.submit_and_take("r1")
+    done = settlement(entry, state=state)
+    assert await rig.broker.settle("worker-1", done) == "settled"
+    before = await rig.fields("r1"), await rig.dead_letters()
+    for _ in range(3):
+        assert await rig.broker.settle("worker-1", done) == "settled"
+    assert (await rig.fields("r1"), await rig.dead_letters()) == before
+    assert len(before[1]) == (1 if state == "dead_lettered" else 0)
+
+
+async def test_everyone_who_waits_is_told(rig: Rig) -> None:
+    async with listening(rig, "one") as heard_one, listening(rig, "two") as heard_two:
+        await rig.broker.submit(submission(), inbox="one")
+        await rig.broker.lookup("r1", inbox="two")
+        [entry] = await rig.take()
+        await rig.broker.settle("worker-1", settlement(entry))
+        assert await heard_one() == [b"r1"]
+        assert await heard_two() == [b"r1"]
+
+
+async def test_settling_again_tells_everyone_again(rig: Rig) -> None:
+    # A worker may die between the script and its reply; a waiter must not be left behind.
+    async with listening(rig, "box") as heard:
+        await rig.broker.submit(submission(), inbox="box")
+        [entry] = await rig.take()
+        for _ in range(2):
+            await rig.broker.settle("worker-1", settlement(entry))
+            assert await heard() == [b"r1"]
+
+
+async def test_a_superseded_settlement_tells_everyone_again(rig: Rig) -> None:
+    first, second = await take_twice(rig)
+    await rig.broker.lookup("r1", inbox="box")
+    async with listening(rig, "box") as heard:
+        await rig.broker.settle("worker-1", settlement(first))
+        assert await heard() == [b"r1"]
+        await rig.broker.settle("worker-2", settlement(second))
+        assert await heard() == [b"r1"]
+
+
+async def test_a_lost_settlement_tells_nobody(rig: Rig) -> None:
+    async with listening(rig, "box") as heard:
+        await rig.broker.submit(submission(), inbox="box")
+        [entry] = await rig.take(consumer="worker-1")
+        await rig.broker.settle("worker-2", settlement(entry))
+        assert await heard() == []
+
+
+async def test_the_result_is_stored_before_anybody_is_told(rig: Rig) -> None:
+    async with listening(rig, "box") as heard:
+        await rig.broker.submit(submission(), inbox="box")
+        [entry] = await rig.take()
+        settling = asyncio.create_task(rig.broker.settle("worker-1", settlement(entry)))
+        while not await heard():
+            pass
+        assert (await rig.fields("r1"))[b"state"] == b"succeeded"
+        await settling
+
+
+async def test_a_dead_letter_keeps_the_bytes_the_reason_and_the_history(rig: Rig) -> None:
+    given = submission("r1", bytes(range(256)))
+    await rig.broker.submit(given)
+    [entry] = await rig.take()
+    await rig.silence(entry)
+    _, [entry] = await rig.broker.reclaim(0, LANE, "worker-2", cursor="0-0", count=10)
+    done = settlement(entry, state="dead_lettered", reason="HANDLER_ERROR", message="it broke")
+    assert await rig.broker.settle("worker-2", done) == "settled"
+    assert await rig.dead_letters() == [
+        {
+            b"request_id": b"r1",
+            b"kind": b"text",
+            b"lane": b"text",
+            b"reason": b"HANDLER_ERROR",
+            b"message": b"it broke",
+            b"attempts": b"2",
+            b"entry": entry.entry_id.encode(),
+            b"consumer": b"worker-2",
+            b"entry.request_id": b"r1",
+            b"entry.envelope": given.envelope.encode(),
+        }
+    ]
+
+
+async def test_only_the_dead_are_buried(rig: Rig) -> None:
+    entries = await rig.submit_and_take("r1", "r2", "r3")
+    for entry, state in zip(entries, ("succeeded", "failed", "cancelled"), strict=True):
+        await rig.broker.settle("worker-1", settlement(entry, state=state))  # type: ignore[arg-type]
+    assert await rig.dead_letters() == []
+
+
+async def test_an_entry_that_somebody_deleted_is_buried_without_its_bytes(rig: Rig) -> None:
+    [entry] = await rig.submit_and_take("r1")
+    await rig.connection.command("XDEL", rig.keys.stream(0, LANE), entry.entry_id)
+    assert await rig.broker.settle("worker-1", settlement(entry, state="dead_lettered")) == "settled"
+    [dead] = await rig.dead_letters()
+    assert dead[b"request_id"] == b"r1"
+    assert b"entry.envelope" not in dead
+    assert await rig.pending() == []
+
+
+async def test_an_entry_that_is_no_envelope_ends_in_the_dead_letters_with_all_its_fields(rig: Rig) -> None:
+    await rig.connection.command("XADD", rig.keys.stream(0, LANE), "*", "who", b"\xff\x00", "what", "else")
+    [entry] = await rig.take()
+    done = settlement(entry, f"entry-{entry.entry_id}", state="dead_lettered", reason="UNDECODABLE")
+    assert await rig.broker.settle("worker-1", done) == "settled"
+    [dead] = await rig.dead_letters()
+    assert (dead[b"entry.who"], dead[b"entry.what"]) == (b"\xff\x00", b"else")
+    assert await rig.backlog() == 0
+    record = await rig.broker.lookup(f"entry-{entry.entry_id}")
+    assert record is not None
+    assert record.state == "dead_lettered"
+
+
+async def test_a_task_whose_record_is_gone_is_settled_all_the_same(server: Server) -> None:
+    async with open_rig(server.url, result_ttl_ms=500_000) as rig:
+        [entry] = await rig.submit_and_take("r1")
+        await rig.connection.command("DEL", rig.keys.task("r1"))
+        assert await rig.broker.settle("worker-1", settlement(entry, result=b"kept")) == "settled"
+        record = await rig.broker.lookup("r1")
+        assert record is not None
+        assert (record.state, record.result, record.digest) == ("succeeded", b"kept", "")
+        assert await rig.connection.command("PTTL", rig.keys.task("r1")) > 490_000
+        assert await rig.backlog() == 0
+
+
+async def test_a_settlement_after_a_flush_is_lost_and_leaves_nothing(rig: Rig) -> None:
+    [entry] = await rig.submit_and_take("r1")
+    await rig.connection.command("FLUSHALL")
+    assert await rig.broker.settle("worker-1", settlement(entry)) == "lost"
+    assert await rig.connection.command("DBSIZE") == 0
+
+
+async def test_a_batch_shares_one_round_trip_and_each_caller_gets_its_own_answer(rig: Rig) -> None:
+    first, second = await take_twice(rig)
+    mine, dead, others = await rig.submit_and_take("mine", "dead", "others")
+    await rig.broker.settle("worker-1", settlement(first))
+    await rig.connection.command("CONFIG", "RESETSTAT")
+    outcomes = await asyncio.gather(
+        rig.broker.settle("worker-1", settlement(mine, result=b"m")),
+        rig.broker.settle("worker-2", settlement(others)),
+        rig.broker.settle("worker-2", settlement(second)),
+        rig.broker.settle("worker-1", settlement(dead, state="dead_lettered")),
+        rig.broker.settle("worker-1", settlement(first)),
+        rig.broker.settle("worker-1", settlement(mine, result=b"m")),
+    )
+    assert list(outcomes) == ["settled", "lost", "superseded", "settled", "settled", "settled"]
+    assert await rig.calls("evalsha") == 1
+    assert await rig.pending() == [(others.entry_id, "worker-1", 1)]
+    assert [dead[b"request_id"] for dead in await rig.dead_letters()] == [b"dead"]
+
+
+async def test_two_owners_in_turn_settle_once(rig: Rig) -> None:
+    """A race of two workers for one entry, in one batch: whoever owns it wins, whatever the order."""
+    for number in range(10):
+        [entry] = await rig.submit_and_take(f"r{number}", consumer="worker-1")
+        await rig.silence(entry)
+        await rig.broker.reclaim(0, LANE, "worker-2", cursor="0-0", count=10)
+        contenders = ["worker-1", "worker-2"] if number % 2 else ["worker-2", "worker-1"]
+        outcomes = await asyncio.gather(
+            *(rig.broker.settle(name, settlement(entry, result=name.encode())) for name in contenders)
+        )
+        winner = dict(zip(contenders, outcomes, strict=True))
+        assert winner["worker-2"] == "settled"
+        assert winner["worker-1"] in {"lost", "superseded"}
+        assert (await rig.fields(f"r{number}"))[b"result"] == b"worker-2"
+
+
+async def test_a_message_that_is_no_unicode_is_stored_all_the_same(rig: Rig) -> None:
+    # json.loads('"\\ud800"') is a lone surrogate: a handler that quotes its input brings it here.
+    entries = await rig.submit_and_take("r1", "r2")
+    outcomes = await asyncio.gather(
+        rig.broker.settle("worker-1", settlement(entries[0], state="failed", reason="BAD", message="no \ud800")),
+        rig.broker.settle("worker-1", settlement(entries[1])),
+    )
+    assert list(outcomes) == ["settled", "settled"]
+    record = await rig.broker.lookup("r1")
+    assert record is not None
+    assert record.message == "no ?"
+
+
+async def test_the_group_of_an_emptied_lane_is_still_there(rig: Rig) -> None:
+    [entry] = await rig.submit_and_take("r1")
+    await rig.broker.settle("worker-1", settlement(entry))
+    groups = await rig.connection.command("XINFO", "GROUPS", rig.keys.stream(0, LANE))
+    assert [row[1].decode() for row in groups] == [GROUP]
