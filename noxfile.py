@@ -21,7 +21,6 @@ PINNED = ("-c", "constraints.txt")
 TEST_TOOLS = ("hypothesis", "httpx", "moto[server]", "psutil", "pytest", "pytest-asyncio", "pytest-timeout")
 TYPE_STUBS = (
     "boto3",
-    "googleapis-common-protos-stubs",
     "types-grpcio",
     "types-grpcio-health-checking",
     "types-grpcio-reflection",

@@ -72,7 +72,8 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_ready: Ready) -
     Raises:
         ConfigError: it cannot work with these settings.
     """
-    from edgescale.handlers.file import FileHandler  # noqa: PLC0415 - analysis libraries are slow to import
+    from edgescale.handlers.analysis import warm  # noqa: PLC0415 - analysis libraries are slow to import
+    from edgescale.handlers.file import FileHandler  # noqa: PLC0415
     from edgescale.handlers.heartbeat import HeartbeatHandler  # noqa: PLC0415
     from edgescale.handlers.registry import Registry  # noqa: PLC0415
     from edgescale.handlers.text import TextHandler  # noqa: PLC0415
@@ -91,6 +92,9 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_ready: Ready) -
                 FileHandler(store),
             ]
         )
+        if TextHandler.lane in settings.worker_lanes:
+            # Before work is taken: loading models with the first text would hold up the loop, and leases with it.
+            await asyncio.to_thread(warm)
         worker = Worker(
             connection,
             broker,

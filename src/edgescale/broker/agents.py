@@ -1,5 +1,6 @@
 """The agent registry: who sends heartbeats, since when, until when, and how many are missing."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,9 +87,10 @@ class AgentRegistry:
             )
             found += [(float(score), name.decode()) for name, score in zip(rows[::2], rows[1::2], strict=True)]
         found.sort(reverse=True)
-        names = [name for _, name in found[start : start + size]]
         following = str(start + size) if len(found) > start + size else ""
-        return AgentPage([agent for name in names if (agent := await self._agent(name))], following)
+        now_ms = await self._now_ms()
+        agents = await asyncio.gather(*(self._agent(name, now_ms) for _, name in found[start : start + size]))
+        return AgentPage([agent for agent in agents if agent is not None], following)
 
     @staticmethod
     def _offset(token: str) -> int:
@@ -96,13 +98,13 @@ class AgentRegistry:
             raise InvalidInput("page_token", "must be the next_page_token of an earlier answer, or empty")
         return int(token or 0)
 
-    async def _agent(self, agent_id: str) -> heartbeat_pb2.Agent | None:
+    async def _agent(self, agent_id: str, now_ms: int) -> heartbeat_pb2.Agent | None:
         flat = flat_dict(await self._connection.command("HGETALL", self._keys.agent(agent_id)))
         if b"sequence" not in flat:
             return None
         agent = heartbeat_pb2.Agent(
             agent_id=agent_id,
-            state=self._state(int(flat[b"last_seen_ms"]), await self._now_ms()),
+            state=self._state(int(flat[b"last_seen_ms"]), now_ms),
             sequence=int(flat[b"sequence"]),
             boot_id=flat[b"boot_id"].decode(),
             beats=int(flat[b"beats"]),

@@ -13,7 +13,7 @@ from importlib import resources
 from typing import Any
 
 from redis import exceptions as foreign
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -68,8 +68,10 @@ class Connection:
 
     def _client(self, connections_max: int, timeout_ms: int) -> Redis:
         try:
-            client: Redis = Redis.from_url(
+            # A plain pool refuses the command after its last connection; this one lets it wait for a turn.
+            pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
                 self._url,
+                timeout=timeout_ms / 1000,
                 protocol=2,
                 retry=Retry(NoBackoff(), 0),
                 socket_timeout=timeout_ms / 1000,
@@ -80,6 +82,7 @@ class Connection:
         except ValueError as error:
             raise ConfigError(f"redis_url: {error}; an example is redis://127.0.0.1:6379/0") from error
 
+        client = Redis.from_pool(pool)
         # Replies stay as they are on the wire: parsing that depends on the command's options is ours to do.
         client.response_callbacks.clear()
         return client

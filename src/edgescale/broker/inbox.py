@@ -16,7 +16,7 @@ from edgescale.broker.model import Submission, TaskRecord
 from edgescale.broker.reconnect import keep_running
 from edgescale.chance import Chance
 from edgescale.config import Settings
-from edgescale.errors import EdgeScaleError, NotFound
+from edgescale.errors import EdgeScaleError, NotFound, Unavailable
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
 
@@ -161,21 +161,24 @@ class Inbox:
             *(self._broker.lookup(request_id, inbox=self.name) for request_id in request_ids), return_exceptions=True
         )
         for request_id, record in zip(request_ids, records, strict=True):
-            if isinstance(record, BaseException):
-                # It stays stale, and the round is repeated once the broker is back.
+            if isinstance(record, Unavailable):
+                # These stay stale, and the round is repeated once the broker is back.
                 raise record
             self._stale.discard(request_id)
             await self._consider(request_id, record)
         if not self._stale:
             self._some_stale.clear()
 
-    async def _consider(self, request_id: str, record: TaskRecord | None) -> None:
+    async def _consider(self, request_id: str, record: TaskRecord | BaseException | None) -> None:
         request = self._open.get(request_id)
-        if request is None:
-            return
-        if record is None:
+        if isinstance(record, EdgeScaleError) and request is not None:
+            # A record that cannot be read must not keep all the others from being read.
+            request.fail(record)
+        elif isinstance(record, BaseException):
+            raise record
+        elif record is None and request is not None:
             await self._restore(request)
-        elif record.terminal:
+        elif record is not None and record.terminal and request is not None:
             request.resolve(record)
 
     async def _restore(self, request: OpenRequest) -> None:

@@ -1,5 +1,6 @@
 """How much one process takes on at once."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,6 +23,8 @@ class Admission:
         self._most = most
         self._under_way = 0
         self._closed_because = "is not ready yet"
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def under_way(self) -> int:
@@ -49,7 +52,14 @@ class Admission:
         if self._under_way >= self._most:
             raise TooManyRequests(f"this server already has {self._most} {self._what} under way")
         self._under_way += 1
+        self._idle.clear()
         try:
             yield
         finally:
             self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    async def idle(self) -> None:
+        """Wait until nothing is under way."""
+        await self._idle.wait()

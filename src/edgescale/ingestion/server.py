@@ -22,6 +22,7 @@ from edgescale.v1 import ingestion_service_pb2, ingestion_service_pb2_grpc
 SERVICE = ingestion_service_pb2.DESCRIPTOR.services_by_name["IngestionService"].full_name
 # Texts come with their message's framing; chunks are far smaller.
 MESSAGE_OVERHEAD_BYTES = 64 * 1024
+FLUSH_S = 1.0
 OPTIONS_FIXED = (
     # Two services on one port would share its connections without a word.
     ("grpc.so_reuseport", 0),
@@ -88,6 +89,10 @@ class IngestionServer:
                 raise result
         self._log.info(Event.SERVICE_STOPPED, address=address)
 
+    async def _idle(self) -> None:
+        await self._service.requests.idle()
+        await self._service.uploads.idle()
+
     def _listen(self) -> tuple[aio.Server, str]:
         message_bytes = self._settings.text_bytes_max + MESSAGE_OVERHEAD_BYTES
         options = (*OPTIONS_FIXED, ("grpc.max_receive_message_length", message_bytes))
@@ -134,4 +139,10 @@ class IngestionServer:
         await self._health.enter_graceful_shutdown()
         self._service.requests.close()
         self._service.uploads.close()
-        await server.stop(self._settings.drain_grace_ms / 1000)
+        stopping = asyncio.create_task(server.stop(self._settings.drain_grace_ms / 1000))
+        idle = asyncio.create_task(self._idle())
+        await asyncio.wait([stopping, idle], return_when=asyncio.FIRST_COMPLETED)
+        idle.cancel()
+        # What is left are answers on their way out and callers who watch health, who would stay for the whole grace.
+        await server.stop(FLUSH_S)
+        await stopping

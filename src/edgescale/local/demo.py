@@ -19,10 +19,10 @@ from rich.table import Table
 from edgescale.chance import SystemChance
 from edgescale.client import Client
 from edgescale.config import Settings
+from edgescale.local.child import bundled_binary, free_port
 from edgescale.local.http import Answer, Http
 from edgescale.local.progress import sha256_of
 from edgescale.local.stack import Stack
-from edgescale.local.valkey import free_port
 from edgescale.telemetry.logs import configure_logs
 
 T = TypeVar("T")
@@ -117,7 +117,7 @@ class Demo:
         return held, f"{result['words']} words, {result['sentences']} sentences, {result['language']['code']}{mood}"
 
     async def _file(self) -> tuple[bool, str]:
-        path = Path(sys.executable).resolve()
+        path = bundled_binary()
         answer = await self._http.post_file("/v1/files", path)
         report = answer.body["result"]
         held = report["sha256"] == sha256_of(path) and report["size_bytes"] == path.stat().st_size
@@ -186,7 +186,7 @@ class Demo:
 async def _until(probe: Callable[[], Awaitable[T | None]]) -> T:
     """The first answer that is not None."""
     async with asyncio.timeout(HOLD_TIMEOUT_S):
-        while (answer := await probe()) is None:
+        while (answer := await probe()) is None:  # noqa: ASYNC110 - other processes are asked; they set no event here
             await asyncio.sleep(0.01)
         return answer
 

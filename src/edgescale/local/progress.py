@@ -22,7 +22,7 @@ async def upload_with_progress(client: Client, path: Path, *, request_id: str = 
         OSError: the file cannot be read.
         EdgeScaleError: see `Client.upload_file`.
     """
-    size_bytes = path.stat().st_size  # noqa: ASYNC240 - one system call on a local file
+    size_bytes = path.stat().st_size
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

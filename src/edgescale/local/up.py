@@ -28,7 +28,9 @@ async def run_up(settings: Settings, *, embedded: bool) -> None:
     async with Stack(settings, SystemChance(), embedded=embedded) as stack:
         _say_where(console, stack)
         await stop.wait()
-        console.print("Draining: open requests and running tasks may finish. Press Ctrl-C again to stop hard.")
+        console.print(
+            "Draining: open requests and running tasks may finish. Press Ctrl-C again to stop hard.", soft_wrap=True
+        )
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
 

@@ -79,7 +79,8 @@ class Worker:
         Raises:
             ConfigError: the server is not fit to work with.
         """
-        await self._until_fit()
+        if not await self._until_fit():
+            return
         on_ready(self.consumer)
         self._log.info(Event.SERVICE_STARTED, consumer=self.consumer, lanes=sorted(self._lanes))
         renewer = Renewer(
@@ -98,11 +99,21 @@ class Worker:
                 self._stop_renewing.set()
         self._log.info(Event.SERVICE_STOPPED, consumer=self.consumer)
 
-    async def _until_fit(self) -> None:
+    async def _until_fit(self) -> bool:
+        """Wait for a server that can be worked with; False when a stop was asked for before there was one."""
+
         async def check() -> None:
             await check_server(self._connection, self._settings)
 
-        await persist(check, self._chance, patience_ms=float("inf"))
+        checking = asyncio.create_task(persist(check, self._chance, patience_ms=float("inf")))
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait([checking, stopped], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if checking.done():
+            checking.result()
+            return True
+        checking.cancel()
+        return False
 
     async def _take_work(self) -> None:
         """Fetch and reclaim on every lane of every partition, until stopped."""
