@@ -64,6 +64,7 @@ async def run_ingestion(settings: Settings, stop: asyncio.Event, on_ready: Ready
             settings,
         )
         await IngestionServer(service, inbox, connection, settings, chance).run(stop, on_ready=on_ready)
+        await store.aclose()
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event, on_ready: Ready) -> None:
