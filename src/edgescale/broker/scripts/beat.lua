@@ -34,15 +34,16 @@ local function fill(missing, sequence)
 end
 
 -- Beats in the ranges. Ranges past the limit, oldest first, are written off: they stay counted and cannot be filled.
+-- The parentheses matter: numbers are doubles, and a sum with a sequence number near 2^53 would no longer be exact.
 local function count(ranges, written_off)
   while #ranges > RANGES_MAX do
     local first, last = string.match(table.remove(ranges, 1), '(%d+)-(%d+)')
-    written_off = written_off + last - first + 1
+    written_off = written_off + (last - first + 1)
   end
   local missed = written_off
   for _, range in ipairs(ranges) do
     local first, last = string.match(range, '(%d+)-(%d+)')
-    missed = missed + last - first + 1
+    missed = missed + (last - first + 1)
   end
   return missed, written_off
 end
