@@ -215,6 +215,8 @@ async def test_the_memory_of_a_scan_does_not_grow_with_the_file() -> None:
         (b'<?xml version="1.0"?><a/>', "application/xml"),
         (b"{\\rtf1 words}", "application/rtf"),
         (b"text and then NUL\0", "application/octet-stream"),
+        (b"{\xff", "application/octet-stream"),
+        (b"\1" * (HEAD_BYTES - 18) + b"TRUEVISION-XFILE.\0 in the middle", "application/octet-stream"),
         (b"latin-1 text: caf\xe9", "application/octet-stream"),
     ],
 )
@@ -271,6 +273,7 @@ def test_a_header_that_asks_for_endless_work_is_not_obeyed() -> None:
         (b"\r\n\r\n", 2, 0),
         ("語 語".encode(), 1, 2),
         (b"\xef\xbb\xbfafter a mark", 1, 3),
+        (b"\xef\xbb\xbf", 0, 0),
         (b"<html>\n<p>a b</p>\n</html>", 3, 4),
     ],
 )

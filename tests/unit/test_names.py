@@ -43,6 +43,10 @@ def test_a_long_name_is_cut_and_keeps_its_extension() -> None:
     assert shown == "x" * 251 + ".tar"
 
 
+def test_a_cut_name_has_no_space_before_its_extension() -> None:
+    assert display_name("x" * 250 + " " + "y" * 50 + ".txt") == "x" * 250 + ".txt"
+
+
 def test_a_long_extension_is_cut_like_the_rest() -> None:
     assert display_name("a." + "x" * 10_000) == "a." + "x" * 253
 

@@ -157,8 +157,10 @@ def test_the_language_of_a_sentence_is_found(code: str) -> None:
     assert 0.9 < language.confidence <= 1
 
 
-@pytest.mark.parametrize("text", ["", " ", "ok", "42", "12:30 2024-01-01", "👍👍👍", "Hello"])
-def test_too_little_text_has_no_language(text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["", " ", "ok", "42", "12:30 2024-01-01", "👍👍👍", "Hello", "x7f3a 9b2c 4d1e ff00 a1b2c3"]
+)
+def test_too_little_text_or_what_is_no_language_has_none(text: str) -> None:
     analysis = analysed(text)
     assert not analysis.HasField("language")
     assert not analysis.HasField("sentiment")
@@ -201,10 +203,29 @@ def test_every_word_has_at_least_one_syllable_and_words_count_as_often_as_they_o
     assert count_syllables(["the", "the", "happy", "123", "x"], "en") == 1 + 1 + 2 + 1 + 1
 
 
+@pytest.mark.parametrize(
+    ("word", "code", "syllables"),
+    [("city", "en", 2), ("university", "en", 5), ("amico", "it", 3), ("uma", "pt", 2), ("geboren", "nl", 3)],
+)
+def test_syllables_of_one_letter_count(word: str, code: str, syllables: int) -> None:
+    assert count_syllables([word], code) == syllables
+
+
 def test_words_of_past_texts_are_not_remembered_for_ever() -> None:
     for start in range(0, 3 * REMEMBERED_WORDS_MAX, REMEMBERED_WORDS_MAX):
         count_syllables([f"w{number}" for number in range(start, start + REMEMBERED_WORDS_MAX)], "nl")
     assert len(_hyphenator("nl").hd.cache) <= 2 * REMEMBERED_WORDS_MAX
+    count_syllables(["a" * 100_000], "nl")
+    assert max(map(len, _hyphenator("nl").hd.cache)) < 100
+
+
+def test_a_long_text_is_judged_by_its_beginning_and_counted_as_a_whole() -> None:
+    beginning = ("I love this wonderful place. " * 2000)[:32_768]
+    end = "Die Regierung ist schrecklich. I hate it! " * 2000
+    part, whole = analysed(beginning), analysed(beginning + end)
+    assert (whole.language, whole.readability, whole.sentiment) == (part.language, part.readability, part.sentiment)
+    assert whole.characters == part.characters + len(end)
+    assert whole.words > part.words
 
 
 def test_the_mood_of_an_english_text_has_the_right_sign() -> None:
