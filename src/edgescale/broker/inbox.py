@@ -16,7 +16,7 @@ from edgescale.broker.model import Submission, TaskRecord
 from edgescale.broker.reconnect import keep_running
 from edgescale.chance import Chance
 from edgescale.config import Settings
-from edgescale.errors import EdgeScaleError, NotFound, Unavailable
+from edgescale.errors import Conflict, EdgeScaleError, NotFound, Unavailable
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
 
@@ -33,6 +33,10 @@ class OpenRequest:
         self.request_id = request_id
         self.submission: Submission | None = None
         self.waiters: set[asyncio.Future[TaskRecord]] = set()
+
+    def is_other(self, record: TaskRecord) -> bool:
+        """Whether the record is of other content: Redis lost the task, and somebody else took its id."""
+        return self.submission is not None and record.digest not in {"", self.submission.digest}
 
     def resolve(self, record: TaskRecord) -> None:
         """Give the terminal record to all who wait."""
@@ -155,30 +159,40 @@ class Inbox:
 
     async def _read_stale(self) -> None:
         await self._some_stale.wait()
-        request_ids = sorted(self._stale)
+        # What is notified from here on is read in the next round: the replies to come may be older than that.
+        request_ids, self._stale = sorted(self._stale), set()
+        self._some_stale.clear()
         # Read in one go: the broker gathers all of them into few round trips.
         records = await asyncio.gather(
             *(self._broker.lookup(request_id, inbox=self.name) for request_id in request_ids), return_exceptions=True
         )
+        trouble: Unavailable | None = None
+        considered = []
         for request_id, record in zip(request_ids, records, strict=True):
             if isinstance(record, Unavailable):
-                # These stay stale, and the round is repeated once the broker is back.
-                raise record
-            self._stale.discard(request_id)
-            await self._consider(request_id, record)
-        if not self._stale:
-            self._some_stale.clear()
+                # It stays stale, and the round is repeated once the broker is back.
+                self._mark_stale([request_id])
+                trouble = record
+            else:
+                considered.append(self._consider(request_id, record))
+        await asyncio.gather(*considered)
+        if trouble is not None:
+            raise trouble
 
     async def _consider(self, request_id: str, record: TaskRecord | BaseException | None) -> None:
+        if isinstance(record, BaseException) and not isinstance(record, EdgeScaleError):
+            raise record
         request = self._open.get(request_id)
-        if isinstance(record, EdgeScaleError) and request is not None:
+        if request is None:
+            return
+        if isinstance(record, EdgeScaleError):
             # A record that cannot be read must not keep all the others from being read.
             request.fail(record)
-        elif isinstance(record, BaseException):
-            raise record
-        elif record is None and request is not None:
+        elif record is None:
             await self._restore(request)
-        elif record is not None and record.terminal and request is not None:
+        elif request.is_other(record):
+            request.fail(Conflict(f"request id {request_id!r} was taken by a request with other content"))
+        elif record.terminal:
             request.resolve(record)
 
     async def _restore(self, request: OpenRequest) -> None:
