@@ -26,9 +26,17 @@ _AWAY = (
     foreign.TimeoutError,
     foreign.ReadOnlyError,
     foreign.ClusterDownError,
+    foreign.SlotNotCoveredError,
     foreign.TryAgainError,
     foreign.InvalidResponse,
     OSError,
+)
+# Not all of redis-py's errors hang from its RedisError.
+_FOREIGN = (
+    foreign.RedisError,
+    foreign.RedisClusterException,
+    foreign.ChildDeadlockedError,
+    foreign.IncorrectPolicyType,
 )
 # Error codes of servers that are there but cannot serve now. Source: Redis, "Error handling" of each command.
 _AWAY_CODES = ("BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "TRYAGAIN", "UNBLOCKED")
@@ -203,7 +211,7 @@ def translated() -> Iterator[None]:
         raise Overloaded("Redis is out of memory") from error
     except _AWAY as error:
         raise BrokerUnavailable("Redis is away") from error
-    except foreign.RedisError as error:
+    except _FOREIGN as error:
         raise _from_reply(error) from error
 
 
@@ -212,7 +220,7 @@ def flat_dict(flat: Sequence[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _from_reply(error: foreign.RedisError) -> EdgeScaleError:
+def _from_reply(error: Exception) -> EdgeScaleError:
     message = str(error)
     code = message.partition(" ")[0]
     if code == "NOGROUP" or "NOGROUP" in message or code == "UNBLOCKED":
