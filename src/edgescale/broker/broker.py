@@ -235,7 +235,7 @@ class Broker:
         for consumer, done in items:
             keys += [self._keys.task(done.request_id), self._keys.stream(partition, done.entry.lane)]
             args += [consumer, done.entry.entry_id, done.request_id, done.kind, done.entry.lane, done.state]
-            args += [done.result, done.reason, _utf8(done.message), done.entry.deliveries]
+            args += [done.result, done.reason, done.message, done.entry.deliveries]
         return await self._connection.run(self._scripts["settle"], keys, args)
 
     async def give_back(self, consumer: str, handed: GiveBack) -> bool:
@@ -254,10 +254,5 @@ class Broker:
         for consumer, handed in items:
             keys += [self._keys.task(handed.request_id), self._keys.stream(partition, handed.entry.lane)]
             args += [consumer, handed.entry.entry_id, handed.idle_ms, handed.deliveries]
-            args += [handed.reason, _utf8(handed.message)]
+            args += [handed.reason, handed.message]
         return await self._connection.run(self._scripts["give_back"], keys, args)
-
-
-def _utf8(message: str) -> bytes:
-    # A handler may quote its input, and a lone surrogate in JSON is a str that UTF-8 does not have.
-    return message.encode(errors="replace")

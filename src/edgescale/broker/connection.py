@@ -86,6 +86,8 @@ class Connection:
                 socket_connect_timeout=self._timeout_ms / 1000,
                 max_connections=connections_max,
                 driver_info=None,
+                # A handler may quote its input, and a lone surrogate in JSON is a str that UTF-8 does not have.
+                encoding_errors="replace",
             )
         except ValueError as error:
             raise ConfigError(f"redis_url: {error}; an example is redis://127.0.0.1:6379/0") from error
