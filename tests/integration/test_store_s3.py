@@ -1,6 +1,7 @@
 import asyncio
 import os
 import re
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
@@ -53,6 +54,9 @@ class Bucket:
         if self._server.returncode is None:
             self._server.kill()
             await self._server.wait()
+
+    def freeze(self) -> None:
+        self._server.send_signal(signal.SIGSTOP)
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -204,6 +208,20 @@ async def test_a_store_that_is_away_is_reported_within_seconds(store: BlobStore,
 
     async with asyncio.timeout(40):
         for attempt in (store.size(FILE_ID), store.delete(FILE_ID), anext(store.read(FILE_ID)), put(store, CHUNK)):
+            with pytest.raises(StoreUnavailable):
+                await attempt
+
+
+async def test_a_store_that_hangs_is_reported_after_its_timeout(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_READ_TIMEOUT", "500ms")
+    store = BlobStore.open("s3://bucket")
+    await put(store, b"bytes")
+    bucket.freeze()
+
+    async with asyncio.timeout(40):
+        for attempt in (store.size(FILE_ID), put(store, CHUNK)):
             with pytest.raises(StoreUnavailable):
                 await attempt
 

@@ -299,6 +299,12 @@ def test_the_store_works_on_uvloop(tmp_path: Path) -> None:
         assert runner.run(round_trip()) == CHUNK * 100
 
 
+@pytest.mark.parametrize("url", ["s3://bucket/prefix", "gs://bucket/prefix", "az://container/prefix"])
+def test_every_kind_of_remote_store_can_be_opened(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+    BlobStore.open(url)
+
+
 def test_a_directory_is_made_when_it_is_missing(tmp_path: Path) -> None:
     BlobStore.open((tmp_path / "with space" / "blobs").as_uri())
     assert (tmp_path / "with space" / "blobs").is_dir()
