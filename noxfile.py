@@ -7,7 +7,6 @@
 
 import filecmp
 import shutil
-import sys
 from pathlib import Path
 
 import nox
@@ -135,4 +134,4 @@ def bench(session: nox.Session) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(nox.main())
+    nox.main()
