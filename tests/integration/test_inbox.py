@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from edgescale.broker.broker import Broker
 from edgescale.broker.inbox import Inbox
 from edgescale.broker.model import TaskRecord
+from edgescale.broker.reconnect import BASE_MS
 from edgescale.errors import Conflict, NotFound
 from edgescale.local.valkey import EmbeddedValkey
+from edgescale.telemetry.events import Event
 from tests.proxy import proxied
 from tests.servers import Server
 from tests.support import Rig, eventually, open_rig, serving, settlement, submission
@@ -176,6 +179,19 @@ async def test_the_subscription_comes_back_however_often_it_is_cut(told: Rig) ->
                 await asyncio.wait_for(inbox.ready.wait(), 5)
                 await settle_all(told)
                 assert succeeded(await wait.result(5))
+
+
+async def test_every_loss_of_the_subscription_is_told_and_the_next_one_is_not_waited_for_longer(told: Rig) -> None:
+    with capture_logs() as lines:
+        async with serving(told.inbox()) as inbox:
+            for _ in range(4):
+                await kill_subscriptions(told)
+                await asyncio.wait_for(inbox.lost.wait(), 5)
+                await asyncio.wait_for(inbox.ready.wait(), 5)
+    losses = [line for line in lines if line["event"] == Event.BROKER_LOST]
+    assert len(losses) == 4
+    assert [line["retry_in_ms"] <= BASE_MS for line in losses] == [True] * 4
+    assert [line["event"] for line in lines if line["event"] == Event.BROKER_FOUND] == [Event.BROKER_FOUND] * 4
 
 
 async def test_a_result_stored_while_redis_could_not_be_reached_is_found(server: Server) -> None:

@@ -13,7 +13,7 @@ from edgescale.broker.broker import Broker
 from edgescale.broker.connection import Connection, Subscription
 from edgescale.broker.keys import Keys
 from edgescale.broker.model import Submission, TaskRecord
-from edgescale.broker.reconnect import keep_running
+from edgescale.broker.reconnect import Outage, keep_running
 from edgescale.chance import Chance
 from edgescale.config import Settings
 from edgescale.errors import Conflict, EdgeScaleError, NotFound, Unavailable
@@ -124,22 +124,32 @@ class Inbox:
     async def run(self) -> None:
         """Serve until cancelled, whatever becomes of Redis."""
         async with asyncio.TaskGroup() as duties:
-            duties.create_task(keep_running("inbox", self._listen, self._chance))
+            duties.create_task(self._listen())
             duties.create_task(keep_running("inbox-reader", self._read_stale, self._chance))
             duties.create_task(self._recheck_all())
 
     async def _listen(self) -> None:
-        """One life of the subscription."""
-        async with self._connection.subscribed(self._channels) as subscription:
-            self._mark_stale(list(self._open))
-            self.lost.clear()
-            self.ready.set()
-            self._log.info(Event.INBOX_READY, inbox=self.name, open_requests=self.open_requests)
+        """Subscribe, and subscribe again whenever the subscription breaks."""
+        outage = Outage("inbox", self._chance)
+        while True:
             try:
-                await self._pass_on(subscription)
-            finally:
-                self.ready.clear()
-                self.lost.set()
+                async with self._connection.subscribed(self._channels) as subscription:
+                    outage.over()
+                    await self._live(subscription)
+            except EdgeScaleError as error:
+                await outage.sit_out(error)
+
+    async def _live(self, subscription: Subscription) -> None:
+        """One life of the subscription."""
+        self._mark_stale(list(self._open))
+        self.lost.clear()
+        self.ready.set()
+        self._log.info(Event.INBOX_READY, inbox=self.name, open_requests=self.open_requests)
+        try:
+            await self._pass_on(subscription)
+        finally:
+            self.ready.clear()
+            self.lost.set()
 
     async def _pass_on(self, subscription: Subscription) -> None:
         while True:

@@ -42,6 +42,38 @@ class Backoff:
         self._bound_ms = self._base_ms
 
 
+class Outage:
+    """What one duty does while Redis is away: it says so once, waits longer each time, and says when it is over.
+
+    Args:
+        duty: names the duty in the log.
+        chance: source of the jitter.
+    """
+
+    def __init__(self, duty: str, chance: Chance) -> None:
+        self._log = get_log(duty=duty)
+        self._backoff = Backoff(chance)
+        self._noticed = False
+
+    async def sit_out(self, error: EdgeScaleError, stop: asyncio.Event | None = None) -> None:
+        """Wait before the next attempt, but no longer than until `stop` is set."""
+        wait_ms = self._backoff.next_ms()
+        if not self._noticed:
+            # Once per outage: a line per attempt would flood the log for as long as it lasts.
+            self._log.warning(
+                Event.BROKER_LOST, error=str(error), cause=repr(error.__cause__), retry_in_ms=round(wait_ms)
+            )
+        self._noticed = True
+        await pause(wait_ms, stop)
+
+    def over(self) -> None:
+        """Redis answered."""
+        if self._noticed:
+            self._log.info(Event.BROKER_FOUND)
+        self._noticed = False
+        self._backoff.reset()
+
+
 async def keep_running(
     duty: str, step: Callable[[], Awaitable[None]], chance: Chance, *, stop: asyncio.Event | None = None
 ) -> None:
@@ -57,26 +89,14 @@ async def keep_running(
         stop: ends the loop between two rounds; None for never. Cancelling a round instead could lose entries that
             were delivered to it.
     """
-    log = get_log(duty=duty)
-    backoff = Backoff(chance)
-    lost = False
+    outage = Outage(duty, chance)
     while stop is None or not stop.is_set():
         try:
             await step()
         except EdgeScaleError as error:
-            wait_ms = backoff.next_ms()
-            if not lost:
-                # Once per outage: a line per attempt would flood the log for as long as it lasts.
-                log.warning(
-                    Event.BROKER_LOST, error=str(error), cause=repr(error.__cause__), retry_in_ms=round(wait_ms)
-                )
-            lost = True
-            await pause(wait_ms, stop)
+            await outage.sit_out(error, stop)
         else:
-            if lost:
-                log.info(Event.BROKER_FOUND)
-            lost = False
-            backoff.reset()
+            outage.over()
 
 
 async def pause(wait_ms: float, stop: asyncio.Event | None = None) -> None:
