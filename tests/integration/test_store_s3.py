@@ -82,9 +82,11 @@ async def bucket(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bucket]:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     bucket = Bucket(endpoint, server)
-    await bucket.create()
-    yield bucket
-    await bucket.close()
+    try:
+        await bucket.create()
+        yield bucket
+    finally:
+        await bucket.close()
 
 
 @pytest.fixture
