@@ -13,6 +13,7 @@ from edgescale.errors import ConfigError
 
 ENV_PREFIX = "EDGESCALE_"
 CHUNK_BYTES_MAX = 64 * 1024
+UPLOAD_BYTES_CEILING = 10_000 * 5 * 1024**2
 
 
 def parse_pairs(value: object) -> object:
@@ -55,7 +56,7 @@ class Settings(BaseSettings):
     )
     worker_processes: Positive = Field(2, description="Worker processes that `up` starts.")
     pool_processes: Positive = Field(1, description="Processes of each worker for work that would block its loop.")
-    pool_above_bytes: Positive = Field(16_384, description="Texts and files larger than this are analysed there.")
+    pool_above_bytes: Positive = Field(16_384, description="Texts larger than this are analysed there.")
     handler_timeout_ms: Positive = Field(300_000, description="How long a handler may take for one delivery.")
     drain_grace_ms: Positive = Field(20_000, description="How long running work may take to end at SIGTERM.")
 
@@ -118,6 +119,13 @@ class Settings(BaseSettings):
                 (
                     f"agent_gone_after_ms ({self.agent_gone_after_ms}) must not be above agent_retention_ms "
                     f"({self.agent_retention_ms})"
+                ),
+            ),
+            (
+                self.upload_bytes_max > UPLOAD_BYTES_CEILING,
+                (
+                    f"upload_bytes_max ({self.upload_bytes_max}) must be at most {UPLOAD_BYTES_CEILING}: "
+                    "a file is stored in at most 10,000 parts of 5 MiB"
                 ),
             ),
             (
