@@ -17,6 +17,7 @@ from edgescale.broker.model import Entry, Settlement, Submission, TerminalState
 from edgescale.chance import SystemChance
 from edgescale.config import Settings
 from edgescale.envelope import Envelope, digest
+from edgescale.v1 import heartbeat_pb2
 
 LANE = "text"
 
@@ -87,6 +88,15 @@ def settlement(
     )
 
 
+def beat(
+    sequence: int, *, boot_id: str = "boot-1", agent_id: str = "a1", status: str = "ok", **metrics: float
+) -> heartbeat_pb2.Heartbeat:
+    """A heartbeat."""
+    return heartbeat_pb2.Heartbeat(
+        agent_id=agent_id, sequence=sequence, boot_id=boot_id, status=status, metrics=metrics
+    )
+
+
 class Rig:
     """One process's view of a server, put together as the services do it."""
 
@@ -124,6 +134,21 @@ class Rig:
         """Entries of the lane over all partitions, queued and running."""
         streams = [self.keys.stream(partition, lane) for partition in range(self.keys.partitions)]
         return sum([await self.connection.command("XLEN", stream) for stream in streams])
+
+    async def request_ids(self, lane: str = LANE) -> list[str]:
+        """Of the lane's entries, oldest first."""
+        streams = [self.keys.stream(partition, lane) for partition in range(self.keys.partitions)]
+        rows = [row for stream in streams for row in await self.connection.command("XRANGE", stream, "-", "+")]
+        return [flat_dict(flat)[b"request_id"].decode() for _, flat in rows]
+
+    async def inboxes(self, request_id: str) -> list[str]:
+        """Who will be told of the task's result."""
+        return (await self.fields(request_id))[b"inboxes"].decode().split(",")
+
+    async def now_ms(self) -> int:
+        """The server's clock, in milliseconds since 1970."""
+        seconds, microseconds = await self.connection.command("TIME")
+        return int(seconds) * 1000 + int(microseconds) // 1000
 
     async def fields(self, request_id: str) -> dict[bytes, bytes]:
         """The task's hash as it is stored."""

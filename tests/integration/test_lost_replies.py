@@ -1,0 +1,87 @@
+"""Calls whose reply is lost or whose server is away: repeated, and done once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from edgescale.broker.connection import Script
+from edgescale.errors import (
+    BrokerUnavailable,
+)
+from edgescale.local.valkey import EmbeddedValkey
+from tests.proxy import Proxy, proxied
+from tests.servers import Server
+from tests.support import open_rig, settlement, submission
+
+
+@pytest.fixture
+async def proxy(server: Server) -> AsyncIterator[Proxy]:
+    async with proxied(server.url) as running:
+        yield running
+
+
+async def test_a_submission_whose_reply_is_lost_is_one_entry(proxy: Proxy) -> None:
+    async with open_rig(proxy.url) as rig:
+        await rig.submit("warm")
+        proxy.lose_reply(b"$2\r\nr1\r\n")
+        receipt = await rig.broker.submit(submission("r1"), inbox="box")
+        assert proxy.replies_lost == 1
+        assert receipt.record.state == "queued"
+        assert not receipt.accepted, "the second time it was known"
+        assert await rig.backlog() == 2
+        assert (await rig.fields("r1"))[b"inboxes"] == b"box"
+
+
+async def test_a_batch_whose_reply_is_lost_again_and_again_is_one_entry_each(proxy: Proxy) -> None:
+    async with open_rig(proxy.url) as rig:
+        await rig.submit("warm")
+        proxy.lose_reply(b"EVALSHA", times=4)
+        await rig.submit(*[f"r{number}" for number in range(50)])
+        assert proxy.replies_lost == 4
+        assert await rig.backlog() == 51
+
+
+async def test_without_patience_a_lost_reply_is_told_and_the_submission_may_be_repeated(proxy: Proxy) -> None:
+    async with open_rig(proxy.url) as rig:
+        await rig.submit("warm")
+        proxy.lose_reply(b"$2\r\nr1\r\n")
+        with pytest.raises(BrokerUnavailable):
+            await rig.broker.submit(submission("r1"), patience_ms=0)
+        assert not (await rig.broker.submit(submission("r1"))).accepted
+        assert await rig.backlog() == 2
+
+
+async def test_a_settlement_whose_reply_is_lost_is_settled(proxy: Proxy) -> None:
+    async with open_rig(proxy.url) as rig:
+        [entry] = await rig.submit_and_take("r1")
+        # Known beforehand, or the lost reply would be the one that asks for its body.
+        await rig.connection.command("SCRIPT", "LOAD", Script.load("settle").body)
+        proxy.lose_reply(b"dead_lettered")
+        done = settlement(entry, state="dead_lettered", reason="WHY")
+        assert await rig.broker.settle("worker-1", done) == "settled"
+        assert proxy.replies_lost == 1
+        assert len(await rig.dead_letters()) == 1
+        assert await rig.backlog() == 0
+
+
+async def test_a_settlement_outlasts_any_outage(private_server: EmbeddedValkey) -> None:
+    async with open_rig(private_server.url, redis_patience_ms=1) as rig:
+        await rig.connection.command("CONFIG", "SET", "appendfsync", "always")
+        [entry] = await rig.submit_and_take("r1")
+        await private_server.kill()
+        settling = asyncio.create_task(rig.broker.settle("worker-1", settlement(entry)))
+        with pytest.raises(BrokerUnavailable):
+            await rig.broker.submit(submission("r2"))
+        assert not settling.done()
+        await private_server.start()
+        assert await asyncio.wait_for(settling, 5) == "settled"
+
+
+async def test_a_submission_waits_for_a_server_that_restarts(private_server: EmbeddedValkey) -> None:
+    async with open_rig(private_server.url, redis_patience_ms=10_000) as rig:
+        await rig.submit("warm")
+        await private_server.kill()
+        submitting = asyncio.create_task(rig.broker.submit(submission("r1")))
+        await private_server.start()
+        assert (await asyncio.wait_for(submitting, 5)).accepted
