@@ -1,4 +1,4 @@
-"""Processes for work that would block the loop: spawned, replaced when they die."""
+"""Processes for work that would block the loop: spawned, each with one call at a time, replaced when they die."""
 
 import asyncio
 import multiprocessing
@@ -22,6 +22,9 @@ T = TypeVar("T")
 class HandlerPool:
     """Runs module-level functions in other processes. It is an `edgescale.handlers.base.Offload`.
 
+    Each child has an executor of its own: one that dies breaks its executor for good, by design of concurrent.futures,
+    and all calls that were given to it. Calls beyond the number of children wait here, in order.
+
     Children are spawned, never forked: gRPC and Redis connections must not be inherited.
 
     Args:
@@ -29,39 +32,52 @@ class HandlerPool:
     """
 
     def __init__(self, processes: int) -> None:
-        self._processes = processes
-        self._executor: ProcessPoolExecutor | None = None
+        self._places = asyncio.Semaphore(processes)
+        self._idle: list[ProcessPoolExecutor] = []
+        self._children: set[ProcessPoolExecutor] = set()
         self._log = get_log()
 
     async def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call the function in a child.
+        """Call the function in a child. Cancelling the call ends that child: nothing else stops what runs there.
 
         Raises:
-            Unavailable: the child died; the pool is made anew for the next call.
+            Unavailable: the child died; another one is started for the next call.
         """
         if kwargs:
             raise TypeError("offloaded functions take positional arguments")
-        executor = self._executor = self._executor or self._new()
-        try:
-            return await asyncio.get_running_loop().run_in_executor(executor, function, *args)
-        except BrokenProcessPool as error:
-            # One dead child breaks a whole executor for good (by design of concurrent.futures).
-            if self._executor is executor:
-                self._executor = None
-                executor.shutdown(wait=False)
+        async with self._places:
+            child = self._idle.pop() if self._idle else self._new()
+            try:
+                result = await asyncio.get_running_loop().run_in_executor(child, function, *args)
+            except BrokenProcessPool as error:
+                self._end(child)
                 self._log.warning(Event.POOL_REPLACED)
-            raise Unavailable("a process of the handler pool died") from error
+                raise Unavailable("a process of the handler pool died") from error
+            except asyncio.CancelledError:
+                self._end(child)
+                raise
+            except BaseException:
+                self._idle.append(child)
+                raise
+            self._idle.append(child)
+            return result
 
     def _new(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self._processes, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+        child = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+        self._children.add(child)
+        return child
+
+    def _end(self, child: ProcessPoolExecutor, *, wait: bool = False) -> None:
+        self._children.discard(child)
+        for process in list((child._processes or {}).values()):  # noqa: SLF001 - there is no public way
+            process.kill()
+        child.shutdown(wait=wait)
 
     def close(self) -> None:
         """End the children; work that is not done is dropped."""
-        if self._executor is not None:
-            for child in list((self._executor._processes or {}).values()):  # noqa: SLF001 - there is no public way
-                child.kill()
-            self._executor.shutdown(wait=True, cancel_futures=True)
-            self._executor = None
+        self._idle.clear()
+        for child in list(self._children):
+            self._end(child, wait=True)
 
 
 def _begin() -> None:
