@@ -51,16 +51,29 @@ class Delivery:
         entry: as it was delivered.
         settling: True from the moment its outcome is on the way to the broker; from then on it is not interrupted.
         lost: True when the broker says that somebody else owns it.
+        handed_back: True from the moment it is on its way back; from then on its lease is not renewed.
+        renewal: held while its lease is being renewed.
     """
 
     entry: Entry
     settling: bool = False
     lost: bool = False
+    handed_back: bool = False
+    renewal: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
     def interrupt(self) -> bool:
         """Stop its handler, unless the outcome is on its way already."""
         return not self.settling and self.task is not None and self.task.cancel()
+
+    async def let_go(self) -> None:
+        """Stop its renewal; to be called before it is handed back.
+
+        A renewal that overtook the hand-back, or came late, would keep everybody from the entry for a whole lease.
+        """
+        self.handed_back = True
+        async with self.renewal:
+            pass
 
 
 class Deliveries:
@@ -72,7 +85,8 @@ class Deliveries:
 
     def __init__(self, execute: Callable[[Delivery], Awaitable[None]]) -> None:
         self._execute = execute
-        self._in_flight: dict[tuple[int, str, str], Delivery] = {}
+        # A dict, for its order. An entry that is on its way back may be in flight a second time already.
+        self._in_flight: dict[Delivery, None] = {}
         self._none = asyncio.Event()
         self._none.set()
 
@@ -82,16 +96,18 @@ class Deliveries:
 
     def __iter__(self) -> Iterator[Delivery]:
         """Those in flight, oldest first."""
-        return iter(list(self._in_flight.values()))
+        return iter(list(self._in_flight))
 
     def holds(self, entry: Entry) -> bool:
-        """Whether this very entry is in flight here."""
-        return _key(entry) in self._in_flight
+        """Whether this very entry is in flight here, and neither lost nor on its way back."""
+        return any(
+            _key(delivery.entry) == _key(entry) and not delivery.lost and not delivery.handed_back for delivery in self
+        )
 
     def start(self, entry: Entry, slots: Slots) -> None:
         """Begin with a delivery, in one slot that the caller has taken; the slot is freed at its end."""
         delivery = Delivery(entry)
-        self._in_flight[_key(entry)] = delivery
+        self._in_flight[delivery] = None
         self._none.clear()
         delivery.task = asyncio.get_running_loop().create_task(self._run(delivery, slots))
 
@@ -99,7 +115,7 @@ class Deliveries:
         try:
             await self._execute(delivery)
         finally:
-            del self._in_flight[_key(delivery.entry)]
+            del self._in_flight[delivery]
             slots.release()
             if not self._in_flight:
                 self._none.set()

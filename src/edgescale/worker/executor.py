@@ -57,7 +57,11 @@ class Executor:
     async def _finish(self, delivery: Delivery, ending: Settlement | GiveBack) -> None:
         delivery.settling = True
         try:
-            await (self._settle(ending) if isinstance(ending, Settlement) else self._retry(ending))
+            if isinstance(ending, Settlement):
+                await self._settle(ending)
+            else:
+                await delivery.let_go()
+                await self._retry(ending)
         except EdgeScaleError as error:
             # The entry stays pending and unrenewed, so it is reclaimed after its lease.
             self._log.warning(Event.TASK_LOST, lane=delivery.entry.lane, error=str(error))

@@ -4,6 +4,8 @@ import asyncio
 
 from edgescale.broker.broker import Broker
 from edgescale.broker.reconnect import pause
+from edgescale.telemetry.events import Event
+from edgescale.telemetry.logs import get_log
 from edgescale.worker.deliveries import Deliveries, Delivery
 
 # Four chances within one lease: three renewals may fail or be late before anybody may claim the entry.
@@ -29,6 +31,7 @@ class Renewer:
         self._consumer = consumer
         self._pause_ms = lease_ms / RENEWALS_PER_LEASE
         self._stop = stop
+        self._log = get_log()
 
     async def step(self) -> None:
         """One round: one renewal of each delivery, those that are lost are stopped; then a pause.
@@ -40,7 +43,11 @@ class Renewer:
         await pause(self._pause_ms, self._stop)
 
     async def _renew(self, delivery: Delivery) -> None:
-        if not await self._broker.renew(self._consumer, delivery.entry):
+        async with delivery.renewal:
+            kept = delivery.handed_back or await self._broker.renew(self._consumer, delivery.entry)
+        if not kept:
             # Somebody else has the entry. Our outcome would be refused; the sooner the handler stops, the better.
             delivery.lost = True
-            delivery.interrupt()
+            if delivery.interrupt():
+                entry = delivery.entry
+                self._log.warning(Event.TASK_LOST, lane=entry.lane, entry=entry.entry_id, attempt=entry.deliveries)

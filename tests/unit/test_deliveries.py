@@ -1,0 +1,116 @@
+"""Deliveries in flight: slots are freed, ends are waited for, outcomes on their way are left alone."""
+
+import asyncio
+
+import pytest
+
+from edgescale.worker.deliveries import Deliveries, Delivery, Slots
+from tests.parts import entry_of, turns
+
+
+class Work:
+    """Executes deliveries: each waits until `gate` is set; `stubborn` ones do not let themselves be stopped."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.begun: list[Delivery] = []
+        self.stubborn = False
+        self.settles = False
+
+    async def __call__(self, delivery: Delivery) -> None:
+        self.begun.append(delivery)
+        delivery.settling = self.settles
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            if not self.stubborn:
+                raise
+            await self.gate.wait()
+
+
+@pytest.fixture
+def work() -> Work:
+    return Work()
+
+
+async def test_the_slot_is_freed_when_the_delivery_ends(work: Work) -> None:
+    slots, deliveries = Slots(1), Deliveries(work)
+    await slots.take(1)
+    deliveries.start(entry_of(), slots)
+    waiting = asyncio.create_task(slots.take(1))
+    await turns()
+    assert (len(deliveries), waiting.done()) == (1, False)
+    work.gate.set()
+    assert await asyncio.wait_for(waiting, 1) == 1
+    assert len(deliveries) == 0
+
+
+async def test_an_entry_is_held_while_it_is_in_flight(work: Work) -> None:
+    slots, deliveries = Slots(1), Deliveries(work)
+    await slots.take(1)
+    deliveries.start(entry_of(), slots)
+    assert deliveries.holds(entry_of(deliveries=2))
+    work.gate.set()
+    await turns()
+    assert not deliveries.holds(entry_of())
+
+
+async def test_finishing_waits_for_those_who_end_in_time(work: Work) -> None:
+    slots, deliveries = Slots(2), Deliveries(work)
+    await slots.take(1)
+    deliveries.start(entry_of(), slots)
+    finishing = asyncio.create_task(deliveries.finish(60_000, settle_grace_ms=60_000))
+    await turns()
+    assert not finishing.done()
+    work.gate.set()
+    assert await asyncio.wait_for(finishing, 1) == []
+
+
+async def test_nothing_in_flight_is_finished_at_once(work: Work) -> None:
+    finishing = Deliveries(work).finish(60_000, settle_grace_ms=60_000)
+    assert await asyncio.wait_for(finishing, 1) == []
+
+
+async def test_handlers_that_run_past_the_grace_are_stopped_and_named(work: Work) -> None:
+    slots, deliveries = Slots(1), Deliveries(work)
+    await slots.take(1)
+    deliveries.start(entry_of(), slots)
+    [interrupted] = await asyncio.wait_for(deliveries.finish(10, settle_grace_ms=60_000), 1)
+    assert interrupted is work.begun[0]
+    assert len(deliveries) == 0
+
+
+async def test_an_outcome_on_its_way_is_not_interrupted_by_the_end_of_the_grace(work: Work) -> None:
+    work.settles = True
+    slots, deliveries = Slots(1), Deliveries(work)
+    await slots.take(1)
+    deliveries.start(entry_of(), slots)
+    finishing = asyncio.create_task(deliveries.finish(10, settle_grace_ms=60_000))
+    await asyncio.sleep(0.05)
+    assert len(deliveries) == 1
+    work.gate.set()
+    assert await asyncio.wait_for(finishing, 1) == []
+    assert work.begun[0].task is not None
+    assert not work.begun[0].task.cancelled()
+
+
+async def test_an_outcome_that_never_arrives_holds_up_the_end_for_its_own_grace_only(work: Work) -> None:
+    work.settles = True
+    slots, deliveries = Slots(1), Deliveries(work)
+    await slots.take(1)
+    deliveries.start(entry_of(), slots)
+    assert await asyncio.wait_for(deliveries.finish(10, settle_grace_ms=10), 1) == []
+    await turns()
+    assert len(deliveries) == 0
+
+
+async def test_a_handler_that_will_not_be_stopped_holds_up_the_end_for_a_bounded_time(work: Work) -> None:
+    work.stubborn = True
+    slots, deliveries = Slots(1), Deliveries(work)
+    await slots.take(1)
+    deliveries.start(entry_of(), slots)
+    [interrupted] = await asyncio.wait_for(deliveries.finish(10, settle_grace_ms=10), 1)
+    assert interrupted is work.begun[0]
+    work.gate.set()
+    await turns()
+    assert len(deliveries) == 0
