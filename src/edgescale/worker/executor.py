@@ -3,7 +3,7 @@
 import asyncio
 
 from edgescale.broker.broker import Broker
-from edgescale.broker.model import Entry, GiveBack, Settlement
+from edgescale.broker.model import Entry, GiveBack, Settlement, TerminalState
 from edgescale.chance import Chance
 from edgescale.config import Settings
 from edgescale.envelope import REQUEST_ID_FIELD, Envelope
@@ -15,6 +15,8 @@ from edgescale.telemetry.logs import bound_ids, get_log
 from edgescale.worker.deliveries import Delivery
 
 RETRY_BASE_MS = 250
+# Reason and message travel in the trailers of a response, of which gRPC takes 8 KiB, and percent-encoding trebles them.
+MESSAGE_BYTES_MAX = 1_000
 
 
 class Executor:
@@ -93,29 +95,28 @@ class Executor:
         term = asyncio.timeout(timeout_ms / 1000)
         try:
             async with term:
-                return await handler.handle(envelope.payload, context)
+                return _checked(await handler.handle(envelope.payload, context))
         except EdgeScaleError as error:
             return (Retry if error.retryable else Rejected)(error.reason, str(error))
-        except Exception as error:  # noqa: BLE001 - a handler may raise anything, and the worker must outlive it
+        except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, TimeoutError) and term.expired():
                 return Retry("TIMEOUT", f"the handler took longer than {timeout_ms} ms")
+            if isinstance(error, asyncio.CancelledError) and _told_to_stop():
+                raise
             self._log.exception(Event.HANDLER_FAILED, kind=envelope.kind, attempt=context.attempt)
             # The type alone: messages of foreign errors may hold what callers must not see.
             return Retry("HANDLER_ERROR", f"the handler raised {type(error).__name__}")
 
     def _ending(self, entry: Entry, envelope: Envelope, outcome: Outcome) -> Settlement | GiveBack:
-        match outcome:
-            case Completed(result):
-                return Settlement(entry, envelope.request_id, envelope.kind, "succeeded", result=result)
-            case Rejected(reason, message):
-                return Settlement(entry, envelope.request_id, envelope.kind, "failed", reason=reason, message=message)
-            case Retry(reason, message) if entry.deliveries >= self._settings.attempts_max:
-                return Settlement(
-                    entry, envelope.request_id, envelope.kind, "dead_lettered", reason=reason, message=message
-                )
-            case Retry(reason, message, delay_ms):
-                idle_ms = self._settings.lease_ms - self._delay_ms(entry, delay_ms)
-                return GiveBack(entry, envelope.request_id, idle_ms, entry.deliveries, reason=reason, message=message)
+        request_id, kind = envelope.request_id, envelope.kind
+        if isinstance(outcome, Completed):
+            return Settlement(entry, request_id, kind, "succeeded", result=outcome.result)
+        reason, message = _bounded(outcome.reason), _bounded(outcome.message)
+        if isinstance(outcome, Retry) and entry.deliveries < self._settings.attempts_max:
+            idle_ms = self._settings.lease_ms - self._delay_ms(entry, outcome.delay_ms)
+            return GiveBack(entry, request_id, idle_ms, entry.deliveries, reason=reason, message=message)
+        state: TerminalState = "dead_lettered" if isinstance(outcome, Retry) else "failed"
+        return Settlement(entry, request_id, kind, state, reason=reason, message=message)
 
     def _delay_ms(self, entry: Entry, asked_ms: int | None) -> int:
         """Exponential with full jitter; at most a lease, for the pending list is where the entry waits."""
@@ -150,3 +151,31 @@ class Executor:
             error=handed.message,
             retry_in_ms=self._settings.lease_ms - handed.idle_ms,
         )
+
+
+def _told_to_stop() -> bool:
+    """Whether somebody cancelled this very task; a cancellation within the handler is the handler's own affair."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _checked(answer: object) -> Outcome:
+    """What a handler answered, if that can be stored.
+
+    Raises:
+        TypeError: it cannot; types are not checked where handlers are written without them.
+    """
+    match answer:
+        case Completed(result=bytes()):
+            return answer
+        case Retry(reason=str(), message=str()) | Rejected(reason=str(), message=str()):
+            return answer
+        case _:
+            raise TypeError(f"a handler must answer Completed, Retry or Rejected, not {type(answer).__name__}")
+
+
+def _bounded(words: str) -> str:
+    encoded = words.encode(errors="replace")
+    if len(encoded) > MESSAGE_BYTES_MAX:
+        return encoded[: MESSAGE_BYTES_MAX - 3].decode(errors="ignore") + "…"
+    return encoded.decode()
