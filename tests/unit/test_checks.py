@@ -1,0 +1,104 @@
+"""What a request must look like: the field is named, and the sentence says what would be right."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgescale.errors import InvalidInput, TooLarge
+from edgescale.ingestion.checks import check_heartbeat, check_request_id, check_text
+from edgescale.v1.heartbeat_pb2 import Heartbeat
+from edgescale.v1.text_pb2 import TextInput
+
+
+def beat(**fields: object) -> Heartbeat:
+    """A good heartbeat, changed."""
+    return Heartbeat(**{"agent_id": "pier-1", "sequence": 1, **fields})  # type: ignore[arg-type]
+
+
+def refusal(check: Callable[[], None]) -> InvalidInput:
+    with pytest.raises(InvalidInput) as caught:
+        check()
+    return caught.value
+
+
+@pytest.mark.parametrize("request_id", ["", "a", "A-z.0_9:~", "x" * 128])
+def test_a_request_id_of_harmless_characters_is_taken(request_id: str) -> None:
+    check_request_id(request_id)
+
+
+@pytest.mark.parametrize("request_id", ["x" * 129, "a b", "a/b", "a\n", "ä", "a{b}", "\x00", " "])
+def test_a_request_id_with_other_characters_is_refused(request_id: str) -> None:
+    assert refusal(lambda: check_request_id(request_id)).field == "request_id"
+
+
+def test_a_full_heartbeat_is_taken() -> None:
+    full = beat(
+        agent_id="ä" * 128,
+        sequence=2**53 - 1,
+        boot_id="b" * 128,
+        status="s" * 256,
+        metrics={f"m{number:063d}": -1e308 for number in range(64)},
+        sent_time={"seconds": 253_402_300_799, "nanos": 999_999_999},
+    )
+    check_heartbeat(full)
+    check_heartbeat(beat(sequence=0))
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("heartbeat.agent_id", beat(agent_id="")),
+        ("heartbeat.agent_id", beat(agent_id="x" * 129)),
+        ("heartbeat.agent_id", beat(agent_id="pier\x00one")),
+        ("heartbeat.agent_id", beat(agent_id="pier\n1")),
+        ("heartbeat.agent_id", beat(agent_id="\x7f")),
+        ("heartbeat.agent_id", beat(agent_id="a\u0085")),
+        ("heartbeat.agent_id", beat(agent_id="a\u2028")),
+        ("heartbeat.boot_id", beat(boot_id="x" * 129)),
+        ("heartbeat.boot_id", beat(boot_id="\t")),
+        ("heartbeat.status", beat(status="x" * 257)),
+        ("heartbeat.status", beat(status="\x1b[31m")),
+        ("heartbeat.sequence", beat(sequence=2**53)),
+        ("heartbeat.sent_time", beat(sent_time={"seconds": 253_402_300_800})),
+        ("heartbeat.sent_time", beat(sent_time={"seconds": -62_135_596_801})),
+        ("heartbeat.sent_time", beat(sent_time={"nanos": 1_000_000_000})),
+        ("heartbeat.sent_time", beat(sent_time={"nanos": -1})),
+        ("heartbeat.metrics", beat(metrics={f"m{number}": 1.0 for number in range(65)})),
+        ("heartbeat.metrics", beat(metrics={"": 1.0})),
+        ("heartbeat.metrics", beat(metrics={"x" * 65: 1.0})),
+        ("heartbeat.metrics", beat(metrics={"lo\x00ad": 1.0})),
+        ("heartbeat.metrics.load", beat(metrics={"load": float("nan")})),
+        ("heartbeat.metrics.load", beat(metrics={"load": float("inf")})),
+    ],
+)
+def test_a_wrong_field_of_a_heartbeat_is_named(field: str, wrong: Heartbeat) -> None:
+    assert refusal(lambda: check_heartbeat(wrong)).field == field
+
+
+@given(st.text())
+def test_whatever_an_agent_calls_itself_the_check_ends_well_or_with_invalid_input(name: str) -> None:
+    try:
+        check_heartbeat(beat(agent_id=name))
+    except InvalidInput:
+        return
+    assert 1 <= len(name) <= 128
+    assert not any(ord(character) < 32 for character in name)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t\u3000"])
+def test_a_text_of_nothing_is_refused(text: str) -> None:
+    assert refusal(lambda: check_text(TextInput(text=text), text_bytes_max=10)).field == "input.text"
+
+
+def test_the_length_of_a_text_is_counted_in_bytes() -> None:
+    check_text(TextInput(text="ä" * 5), text_bytes_max=10)
+    error = refusal(lambda: check_text(TextInput(text="ä" * 5 + "x"), text_bytes_max=10))
+    assert isinstance(error, TooLarge)
+    assert error.problem == "must be at most 10 bytes of UTF-8, not 11"
+
+
+def test_more_terms_than_the_limit_are_refused() -> None:
+    check_text(TextInput(text="x", top_terms=100), text_bytes_max=10)
+    assert refusal(lambda: check_text(TextInput(text="x", top_terms=101), text_bytes_max=10)).field == "input.top_terms"
