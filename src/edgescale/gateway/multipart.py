@@ -82,6 +82,7 @@ class MultipartReader:
         self._field: str | None = None
         self._value = b""
         self._overhead_bytes = 0
+        self._begun = False
         self._file_seen = False
         self._in_file = False
         self._complete = False
@@ -94,7 +95,7 @@ class MultipartReader:
         """
         self._overhead_bytes += len(piece)
         try:
-            self._parser.write(piece)
+            self._parser.write(self._begin(piece))
         except FormParserError as error:
             raise InvalidInput("body", "is no well-formed multipart/form-data") from error
         events, self._events = self._events, []
@@ -102,6 +103,17 @@ class MultipartReader:
         if self._overhead_bytes > OVERHEAD_BYTES_MAX:
             raise TooLarge("body", f"has over {OVERHEAD_BYTES_MAX} bytes beside the file")
         return iter(events)
+
+    def _begin(self, piece: bytes) -> bytes:
+        # The parser skips a preamble that comes in one piece with the first delimiter and refuses one that does not.
+        # No form has a preamble, so all are refused; empty lines before the first delimiter are common.
+        if self._begun:
+            return piece
+        piece = piece.lstrip(b"\r\n")
+        self._begun = bool(piece)
+        if self._begun and not piece.startswith(b"-"):
+            raise InvalidInput("body", "does not begin with the boundary")
+        return piece
 
     def close(self) -> None:
         """Check that the form was whole.

@@ -105,7 +105,7 @@ async def _serve(server: _Server, listening: socket.socket) -> None:
         await serving
         raise
     finally:
-        if serving.done() and not serving.exception():
+        if serving.done() and not serving.cancelled() and not serving.exception():
             get_log().info(Event.SERVICE_STOPPED)
 
 

@@ -45,4 +45,5 @@ class TaskRoutes:
             raise InvalidInput("request_id", REQUEST_ID_RULE)
         note_ids(request, request_id=request_id)
         wait_ms = int(min(wait * 1000, self._settings.wait_max_ms))
-        return json_response(task_document(await get_task(self._ingestion, self._settings, request, request_id, wait_ms)))
+        task = await get_task(self._ingestion, self._settings, request, request_id, wait_ms)
+        return json_response(task_document(task))
