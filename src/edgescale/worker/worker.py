@@ -11,7 +11,7 @@ from edgescale.broker.reconnect import keep_running, persist
 from edgescale.chance import Chance
 from edgescale.config import Settings
 from edgescale.envelope import REQUEST_ID_FIELD
-from edgescale.errors import EdgeScaleError
+from edgescale.errors import EdgeScaleError, Unavailable
 from edgescale.handlers.registry import Registry
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
@@ -101,9 +101,20 @@ class Worker:
 
     async def _until_fit(self) -> bool:
         """Wait for a server that can be worked with; False when a stop was asked for before there was one."""
+        waits = False
 
         async def check() -> None:
-            await check_server(self._connection, self._settings)
+            nonlocal waits
+            try:
+                await check_server(self._connection, self._settings)
+            except Unavailable as error:
+                if not waits:
+                    # Or nobody could tell a worker that waits from one that has nothing to do.
+                    self._log.warning(Event.BROKER_LOST, duty="start", error=str(error), cause=repr(error.__cause__))
+                waits = True
+                raise
+            if waits:
+                self._log.info(Event.BROKER_FOUND, duty="start")
 
         checking = asyncio.create_task(persist(check, self._chance, patience_ms=float("inf")))
         stopped = asyncio.create_task(self._stop.wait())
