@@ -55,3 +55,14 @@ async def test_an_entry_that_is_no_envelope_ends_in_the_dead_letters_with_all_it
     record = await rig.broker.lookup(f"entry-{entry.entry_id}")
     assert record is not None
     assert record.state == "dead_lettered"
+
+
+async def test_an_entry_with_thousands_of_fields_is_buried_too(rig: Rig) -> None:
+    pairs = [part for number in range(5_000) for part in (f"field-{number}", "value")]
+    await rig.connection.command("XADD", rig.keys.stream(0, LANE), "*", *pairs)
+    [entry] = await rig.take()
+    done = settlement(entry, "entry-1", state="dead_lettered", reason="UNDECODABLE")
+    assert await rig.broker.settle("worker-1", done) == "settled"
+    [dead] = await rig.dead_letters()
+    assert dead[b"entry.field-0"] == b"value"
+    assert await rig.backlog() == 0

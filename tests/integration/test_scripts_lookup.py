@@ -2,8 +2,13 @@
 
 import asyncio
 
+import pytest
+
+from edgescale.broker.inbox import Inbox
+from edgescale.broker.model import TaskRecord
+from edgescale.errors import InternalError
 from tests.servers import Server
-from tests.support import Rig, open_rig, settlement, submission
+from tests.support import Rig, all_of, open_rig, settlement, submission
 
 
 async def test_a_task_that_nobody_submitted_is_not_there(rig: Rig) -> None:
@@ -63,3 +68,27 @@ async def test_records_are_found_in_every_partition(server: Server) -> None:
         await rig.submit(*names)
         records = await asyncio.gather(*(rig.broker.lookup(name) for name in names))
         assert [record.request_id for record in records if record] == names
+
+
+@pytest.mark.parametrize("damage", [["foreign", "field"], ["state", "queued", "attempts", "many"], ["state", b"\xff"]])
+async def test_a_damaged_record_is_named_as_a_defect_and_harms_no_neighbour(
+    rig: Rig, damage: list[str | bytes]
+) -> None:
+    await rig.submit("r1", "r2")
+    await rig.connection.command("HSET", rig.keys.task("damaged"), *damage)
+    records = await all_of([rig.broker.lookup(name) for name in ("r1", "damaged", "r2")])
+    assert [type(record) for record in records] == [TaskRecord, InternalError, TaskRecord]
+
+
+async def test_a_damaged_record_fails_its_own_waiter_only(rig: Rig, inbox: Inbox) -> None:
+    with inbox.expect("damaged") as damaged, inbox.expect("r1") as sound:
+        await rig.broker.submit(submission("r1"), inbox=inbox.name)
+        await rig.connection.command("HSET", rig.keys.task("damaged"), "foreign", "field")
+        await rig.connection.command("SPUBLISH", rig.keys.channel(0, inbox.name), "damaged")
+        with pytest.raises(InternalError):
+            await damaged.result(2)
+        [entry] = await rig.take()
+        await rig.broker.settle("worker-1", settlement(entry))
+        record = await sound.result(2)
+        assert record is not None
+        assert record.state == "succeeded"

@@ -6,6 +6,7 @@ from typing import Literal
 
 from edgescale.broker.connection import flat_dict
 from edgescale.envelope import Envelope
+from edgescale.errors import InternalError
 
 TerminalState = Literal["succeeded", "failed", "dead_lettered", "expired", "cancelled"]
 State = Literal["queued", "running"] | TerminalState
@@ -79,23 +80,30 @@ class TaskRecord:
 
     @classmethod
     def parse(cls, request_id: str, flat: Sequence[bytes]) -> "TaskRecord":
-        """Read HGETALL's flat reply, which is not empty."""
+        """Read HGETALL's flat reply, which is not empty.
+
+        Raises:
+            InternalError: the hash is not one of ours, or somebody damaged it.
+        """
         fields = flat_dict(flat)
-        return cls(
-            request_id=request_id,
-            state=fields[b"state"].decode(),  # type: ignore[arg-type]
-            kind=fields.get(b"kind", b"").decode(),
-            lane=fields.get(b"lane", b"").decode(),
-            digest=fields.get(b"digest", b"").decode(),
-            file_id=fields.get(b"file_id", b"").decode(),
-            entry=fields.get(b"entry", b"").decode(),
-            attempts=int(fields.get(b"attempts", 0)),
-            accepted_ms=int(fields.get(b"accepted_ms", 0)),
-            settled_ms=int(fields.get(b"settled_ms", 0)),
-            result=fields.get(b"result", b""),
-            reason=fields.get(b"reason", b"").decode(),
-            message=fields.get(b"message", b"").decode(errors="replace"),
-        )
+        try:
+            return cls(
+                request_id=request_id,
+                state=fields[b"state"].decode(),  # type: ignore[arg-type]
+                kind=fields.get(b"kind", b"").decode(),
+                lane=fields.get(b"lane", b"").decode(),
+                digest=fields.get(b"digest", b"").decode(),
+                file_id=fields.get(b"file_id", b"").decode(),
+                entry=fields.get(b"entry", b"").decode(),
+                attempts=int(fields.get(b"attempts", 0)),
+                accepted_ms=int(fields.get(b"accepted_ms", 0)),
+                settled_ms=int(fields.get(b"settled_ms", 0)),
+                result=fields.get(b"result", b""),
+                reason=fields.get(b"reason", b"").decode(),
+                message=fields.get(b"message", b"").decode(errors="replace"),
+            )
+        except (KeyError, ValueError) as error:
+            raise InternalError from error
 
 
 @dataclass(frozen=True, slots=True)

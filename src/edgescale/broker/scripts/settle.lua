@@ -14,11 +14,16 @@
 local group, channel_prefix, ttl_ms = ARGV[1], ARGV[2], ARGV[3]
 local now = now_ms()
 
+-- Our entries have two fields. One of somebody else may have thousands, more than unpack() can hand on: without a limit
+-- it could never be buried, and would come back for ever.
+local FIELDS_MAX = 1000
+
 local function bury(dead, stream, consumer, entry, request_id, kind, lane, reason, message, attempts)
   local found = redis.call('XRANGE', stream, entry, entry)
   local fields = { 'request_id', request_id, 'kind', kind, 'lane', lane, 'reason', reason, 'message', message,
     'attempts', attempts, 'entry', entry, 'consumer', consumer }
   for index, value in ipairs(found[1] and found[1][2] or {}) do
+    if index > 2 * FIELDS_MAX then break end
     fields[#fields + 1] = index % 2 == 1 and 'entry.' .. value or value
   end
   redis.call('XADD', dead, '*', unpack(fields))
