@@ -35,6 +35,7 @@ def make_app(settings: Settings, ingestion: Ingestion, chance: Chance) -> FastAP
         description=DESCRIPTION,
         redoc_url=None,
         redirect_slashes=False,  # a redirected upload would be sent twice
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # would look for providers at each request
     )
     Problems(chance).install(app)
     for routes in (
@@ -45,6 +46,6 @@ def make_app(settings: Settings, ingestion: Ingestion, chance: Chance) -> FastAP
         ListingRoutes(settings, ingestion),
         HealthRoutes(ingestion),
     ):
-        app.include_router(routes.router())
+        routes.install(app)
     complete_openapi(app)
     return app

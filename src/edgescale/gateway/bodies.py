@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import TypeVar
 
 from fastapi import Request
@@ -61,16 +60,20 @@ async def pieces(receive: Receive) -> AsyncGenerator[bytes, None]:
     """
     more = True
     while more:
-        try:
-            async with asyncio.timeout(IDLE_S):
-                message = await receive()
-        except TimeoutError:
-            raise UploadStalled(f"nothing of the body arrived for {IDLE_S:g} s") from None
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        more = message.get("more_body", False)
-        if body := message.get("body", b""):
-            yield body
+        piece, more = await _next(receive)
+        if piece:
+            yield piece
+
+
+async def _next(receive: Receive) -> tuple[bytes, bool]:
+    try:
+        async with asyncio.timeout(IDLE_S):
+            message = await receive()
+    except TimeoutError:
+        raise UploadStalled(f"nothing of the body arrived for {IDLE_S:g} s") from None
+    if message["type"] == "http.disconnect":
+        raise Disconnected
+    return message.get("body", b""), message.get("more_body", False)
 
 
 async def read_json(request: Request, model: type[M], bytes_max: int) -> M:
@@ -84,19 +87,25 @@ async def read_json(request: Request, model: type[M], bytes_max: int) -> M:
     _require_json(request.headers)
     require_plain_coding(request.headers)
     require_room(request.headers, bytes_max)
-    received: list[bytes] = []
-    room = bytes_max
-    async with aclosing(pieces(request.receive)) as arriving:
-        async for piece in arriving:
-            received.append(piece)
-            room -= len(piece)
-            if room < 0:
-                raise too_large(bytes_max)
+    body = await _read(request.receive, bytes_max)
     try:
-        return model.model_validate_json(b"".join(received))
+        return model.model_validate_json(body)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
         raise RequestValidationError([{**fault, "loc": ("body", *fault["loc"])} for fault in faults]) from None
+
+
+async def _read(receive: Receive, bytes_max: int) -> bytes | bytearray:
+    body, more = await _next(receive)
+    if not more and len(body) <= bytes_max:
+        return body  # most bodies come in one piece, and are not copied
+    received = bytearray(body)
+    while more and len(received) <= bytes_max:
+        piece, more = await _next(receive)
+        received += piece
+    if len(received) > bytes_max:
+        raise too_large(bytes_max)
+    return received
 
 
 def _require_json(headers: Headers) -> None:

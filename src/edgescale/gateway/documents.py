@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from edgescale.v1 import task_pb2
 
 Convert = Callable[[Any], Any]
+Field = tuple[str, str, bool, Convert | None]
 
 # Names follow REST habit where the proto's follow Google's.
 NAMES = {
@@ -30,7 +31,7 @@ NAMES = {
 def document(message: Message) -> dict[str, Any]:
     """The message as a JSON object. Fields with presence (messages, optional ones) are left out when they are unset."""
     return {
-        name: convert(getattr(message, field))
+        name: convert(getattr(message, field)) if convert else getattr(message, field)
         for field, name, has_presence, convert in _plan(message.DESCRIPTOR)
         if not has_presence or message.HasField(field)
     }
@@ -53,31 +54,30 @@ SPECIAL: dict[str, Convert] = {
 
 
 @cache
-def _plan(descriptor: Descriptor) -> tuple[tuple[str, str, bool, Convert], ...]:
+def _plan(descriptor: Descriptor) -> tuple[Field, ...]:
     return tuple(
         (field.name, NAMES.get(field.name, field.name), field.has_presence, _convert(field))
         for field in descriptor.fields
     )
 
 
-def _convert(field: FieldDescriptor) -> Convert:
+def _convert(field: FieldDescriptor) -> Convert | None:
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         return dict
     one = _convert_one(field)
-    return (lambda values: [one(value) for value in values]) if field.is_repeated else one
+    if field.is_repeated:
+        return (lambda values: [one(value) for value in values]) if one else list
+    return one
 
 
-def _convert_one(field: FieldDescriptor) -> Convert:
+def _convert_one(field: FieldDescriptor) -> Convert | None:
     if field.message_type is not None:
-        return SPECIAL.get(field.message_type.full_name, document)
+        special: Convert = SPECIAL.get(field.message_type.full_name, document)
+        return special
     if field.enum_type is not None:
         names = short_names(field.enum_type)
         return lambda number: names.get(number, str(number))  # a newer ingestion may know more values
-    return _same
-
-
-def _same(value: Any) -> Any:
-    return value
+    return None
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 
 from edgescale.config import Settings
 from edgescale.errors import UnsupportedMediaType
@@ -24,18 +24,17 @@ class FileRoutes:
         self._settings = settings
         self._ingestion = ingestion
 
-    def router(self) -> APIRouter:
-        """The route and its documentation."""
-        router = APIRouter(tags=["files"])
-        router.add_api_route(
+    def install(self, app: FastAPI) -> None:
+        """Add the route, with its documentation."""
+        app.add_api_route(
             "/v1/files",
             self.receive,
             methods=["POST"],
+            tags=["files"],
             summary="Upload a file",
             responses=responses(TaskDocument, (OK, ACCEPTED), 408, 409, 413, 415, 422, 429, 503, 504),
             openapi_extra=FILE_BODY | FILE_HEADERS,
         )
-        return router
 
     async def receive(self, request: Request, name: Name = None) -> Response:
         """The body is the file, or a form that holds it. Either is passed on while it arrives.

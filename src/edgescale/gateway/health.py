@@ -1,6 +1,6 @@
 """GET /healthz and GET /readyz."""
 
-from fastapi import APIRouter, Response
+from fastapi import FastAPI, Response
 from grpc.aio import AioRpcError
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
@@ -20,12 +20,14 @@ class HealthRoutes:
     def __init__(self, ingestion: Ingestion) -> None:
         self._ingestion = ingestion
 
-    def router(self) -> APIRouter:
-        """The routes and their documentation."""
-        router = APIRouter(tags=["operations"])
-        router.add_api_route("/healthz", self.alive, methods=["GET"], responses=responses(Health, (OK,)))
-        router.add_api_route("/readyz", self.ready, methods=["GET"], responses=responses(Health, (OK,), 503))
-        return router
+    def install(self, app: FastAPI) -> None:
+        """Add the routes, with their documentation."""
+        app.add_api_route(
+            "/healthz", self.alive, methods=["GET"], tags=["operations"], responses=responses(Health, (OK,))
+        )
+        app.add_api_route(
+            "/readyz", self.ready, methods=["GET"], tags=["operations"], responses=responses(Health, (OK,), 503)
+        )
 
     async def alive(self) -> Response:
         """This process answers; nothing is said of any other."""

@@ -1,6 +1,6 @@
 """POST /v1/heartbeats."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import FastAPI, Request, Response
 
 from edgescale.config import Settings
 from edgescale.gateway.answers import ACCEPTED, json_response
@@ -24,19 +24,18 @@ class HeartbeatRoutes:
         self._timeout_s = answer_timeout(settings)
         self._ingestion = ingestion
 
-    def router(self) -> APIRouter:
-        """The route and its documentation."""
-        router = APIRouter(tags=["heartbeats"])
-        router.add_api_route(
+    def install(self, app: FastAPI) -> None:
+        """Add the route, with its documentation."""
+        app.add_api_route(
             "/v1/heartbeats",
             self.send,
             methods=["POST"],
+            tags=["heartbeats"],
             status_code=ACCEPTED,
             summary="Send a heartbeat",
             responses=responses(HeartbeatAccepted, (ACCEPTED,), 409, 413, 415, 422, 429, 503),
             openapi_extra=json_body(HeartbeatRequest) | SUBMISSION_HEADERS,
         )
-        return router
 
     async def send(self, request: Request) -> Response:
         """Answered as soon as the heartbeat is in its stream."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import FastAPI, Query, Response
 
 from edgescale.config import Settings
 from edgescale.gateway.answers import OK, json_response
@@ -23,24 +23,24 @@ class ListingRoutes:
         self._timeout_s = answer_timeout(settings)
         self._ingestion = ingestion
 
-    def router(self) -> APIRouter:
-        """The routes and their documentation."""
-        router = APIRouter(tags=["operations"])
-        router.add_api_route(
+    def install(self, app: FastAPI) -> None:
+        """Add the routes, with their documentation."""
+        app.add_api_route(
             "/v1/agents",
             self.agents,
             methods=["GET"],
+            tags=["operations"],
             summary="List agents",
             responses=responses(AgentPage, (OK,), 422, 429, 503),
         )
-        router.add_api_route(
+        app.add_api_route(
             "/v1/lanes",
             self.lanes,
             methods=["GET"],
+            tags=["operations"],
             summary="List lanes",
             responses=responses(LaneList, (OK,), 429, 503),
         )
-        return router
 
     async def agents(self, limit: Limit = 100, page_token: PageToken = "") -> Response:
         """The agents that sent heartbeats, last seen first."""

@@ -91,6 +91,7 @@ def _config(settings: Settings, app: Callable[..., Any]) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here depends on who the caller says it is
         backlog=BACKLOG,
         timeout_graceful_shutdown=max(1, settings.drain_grace_ms // 1000),
     )

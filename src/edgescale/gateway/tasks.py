@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import FastAPI, Path, Query, Request, Response
 
 from edgescale.config import Settings
 from edgescale.errors import InvalidInput
@@ -27,17 +27,16 @@ class TaskRoutes:
         self._settings = settings
         self._ingestion = ingestion
 
-    def router(self) -> APIRouter:
-        """The route and its documentation."""
-        router = APIRouter(tags=["tasks"])
-        router.add_api_route(
+    def install(self, app: FastAPI) -> None:
+        """Add the route, with its documentation."""
+        app.add_api_route(
             "/v1/tasks/{request_id}",
             self.get,
             methods=["GET"],
+            tags=["tasks"],
             summary="Ask for a task",
             responses=responses(TaskDocument, (OK,), 404, 422, 429, 503),
         )
-        return router
 
     async def get(self, request: Request, request_id: RequestId, wait: Wait = 0) -> Response:
         """The task in whatever state it is, once it is settled or the wait is over."""

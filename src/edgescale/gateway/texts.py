@@ -1,6 +1,6 @@
 """POST /v1/text-analyses."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import FastAPI, Request, Response
 
 from edgescale.chance import Chance
 from edgescale.config import Settings
@@ -31,18 +31,17 @@ class TextRoutes:
         self._ingestion = ingestion
         self._chance = chance
 
-    def router(self) -> APIRouter:
-        """The route and its documentation."""
-        router = APIRouter(tags=["texts"])
-        router.add_api_route(
+    def install(self, app: FastAPI) -> None:
+        """Add the route, with its documentation."""
+        app.add_api_route(
             "/v1/text-analyses",
             self.analyze,
             methods=["POST"],
+            tags=["texts"],
             summary="Analyse a text",
             responses=responses(TaskDocument, (OK, ACCEPTED), 409, 413, 415, 422, 429, 503, 504),
             openapi_extra=json_body(TextAnalysisRequest) | TASK_HEADERS,
         )
-        return router
 
     async def analyze(self, request: Request) -> Response:
         """Answered with the result; `Prefer` bounds the wait or waives it."""
