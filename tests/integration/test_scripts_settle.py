@@ -8,7 +8,7 @@ import pytest
 from edgescale.broker.keys import GROUP
 from edgescale.broker.model import Entry, TerminalState
 from tests.servers import Server
-from tests.support import LANE, Rig, listening, open_rig, settlement, submission
+from tests.support import LANE, Rig, eventually, listening, open_rig, settlement, submission
 
 
 async def take_twice(rig: Rig) -> tuple[Entry, Entry]:
@@ -149,8 +149,7 @@ async def test_the_result_is_stored_before_anybody_is_told(rig: Rig) -> None:
         await rig.broker.submit(submission(), inbox="box")
         [entry] = await rig.take()
         settling = asyncio.create_task(rig.broker.settle("worker-1", settlement(entry)))
-        while not await heard():
-            pass
+        await eventually(heard)
         assert (await rig.fields("r1"))[b"state"] == b"succeeded"
         await settling
 

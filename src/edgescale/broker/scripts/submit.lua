@@ -33,7 +33,7 @@ for item = 1, #KEYS / 2 do
     else
       local entry = redis.call('XADD', stream, '*', 'request_id', request_id, 'envelope', envelope)
       redis.call('HSET', task, 'state', 'queued', 'kind', kind, 'lane', lane, 'digest', digest,
-        'file_id', file_id, 'entry', entry, 'inboxes', inbox, 'accepted_ms', now_ms())
+        'file_id', file_id, 'entry', entry, 'inboxes', inbox, 'accepted_ms', string.match(entry, '%d+'))
       backlogs[stream] = backlogs[stream] + 1
       replies[item] = { 'accepted', entry }
     end
