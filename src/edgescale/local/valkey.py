@@ -11,6 +11,8 @@ from edgescale.local.child import LOOPBACK, REMEDY, bundled_binary, end_with_par
 
 _POLL_S = 0.02
 _LOG_LINES = 3
+# The server of a process that was killed has just been told to end, and writes its data out.
+_LOCK_PATIENCE_S = 3.0
 
 
 class EmbeddedValkey:
@@ -47,7 +49,7 @@ class EmbeddedValkey:
         Raises:
             ConfigError: it cannot run, or did not serve in time; the last lines of its log are quoted.
         """
-        process = self._process = await self._spawn()
+        process = self._process = await self._spawn(patience_s=min(_LOCK_PATIENCE_S, timeout_s))
         serves = False
         try:
             with suppress(TimeoutError):
@@ -60,12 +62,18 @@ class EmbeddedValkey:
         if not serves:
             raise ConfigError(f"the embedded server did not start on port {self.port}: {self._last_words()}")
 
-    async def _spawn(self) -> Process:
+    async def _spawn(self, *, patience_s: float) -> Process:
         self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with held_lock(self._data_dir / "lock") as lock, self.log_path.open("ab") as log:
+        async with held_lock(self._data_dir / "lock", patience_s=patience_s) as lock:
+            process = await self._exec(lock)
+            name_holder(lock, process.pid)
+            return process
+
+    async def _exec(self, lock: int) -> Process:
+        with self.log_path.open("ab") as log:
             self._log_start = log.tell()
             try:
-                process = await asyncio.create_subprocess_exec(
+                return await asyncio.create_subprocess_exec(
                     self._binary,
                     *self._options(),
                     stdin=DEVNULL,
@@ -78,8 +86,6 @@ class EmbeddedValkey:
                 )
             except OSError as error:
                 raise ConfigError(f"cannot run {self._binary}: {error.strerror}; {REMEDY}") from error
-            name_holder(lock, process.pid)
-            return process
 
     def _options(self) -> list[str]:
         options = {
