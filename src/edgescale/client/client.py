@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from edgescale.calls import SentStatus
 from edgescale.chance import Chance, SystemChance
 from edgescale.config import CHUNK_BYTES_MAX
 from edgescale.status import DETAILS_KEY, from_status
@@ -170,7 +171,13 @@ class Client:
             metadata=metadata, request_id=self._id(request_id), respond_async=respond_async
         )
         chunks = _read(source) if isinstance(source, Path) else source
-        return (await self._call(self._stub.UploadFile(_messages(start, chunks), timeout=timeout_s))).task
+        call = self._stub.UploadFile(_messages(start, chunks), timeout=timeout_s)
+        sent = SentStatus(call)
+        with translated():
+            try:
+                return (await call).task
+            except aio.AioRpcError as error:
+                raise await sent.of(error) from error
 
     async def task(self, request_id: str, *, wait_s: float = 0.0) -> task_pb2.Task:
         """What is known of a task.

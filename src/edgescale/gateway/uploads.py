@@ -11,6 +11,7 @@ from contextlib import aclosing
 from fastapi import Request
 from grpc.aio import AioRpcError, StreamUnaryCall
 
+from edgescale.calls import SentStatus
 from edgescale.errors import NotServing
 from edgescale.gateway.bodies import pieces, require_room, too_large
 from edgescale.gateway.declarations import from_hex, raw_metadata, refuse_body_digests
@@ -109,11 +110,12 @@ async def upload(
         # Only a request that opens well costs ingestion a call.
         start = await anext(outgoing)
         call: UploadCall = ingestion.uploads.UploadFile(metadata=metadata)
+        sent = SentStatus(call)
         pump = asyncio.create_task(_pump(call, start, outgoing, request))
         try:
             return (await call).task
         except AioRpcError as error:
-            raise translated(error) from error
+            raise translated(await sent.of(error)) from error
         except asyncio.CancelledError:
             # The pump cancels the call when the request goes wrong; the server cancels this at the end of its grace.
             if pump.done() and not pump.cancelled() and (failure := pump.exception()):
