@@ -13,14 +13,14 @@ from edgescale.v1.ingestion_service_pb2_grpc import (
     add_IngestionServiceServicer_to_server,
 )
 
-REFUSALS = 60
-CHUNKS_TAKEN = 5
+REFUSALS = 200
+CHUNKS_TAKEN = 10
 
 
 class Refusing(IngestionServiceServicer):
     """Takes a few chunks, then says that the lane is full."""
 
-    async def UploadFile(
+    async def UploadFile(  # noqa: N802 - named by the contract
         self, request_iterator: AsyncIterator[UploadFileRequest], context: aio.ServicerContext[object, object]
     ) -> UploadFileResponse:
         for _ in range(CHUNKS_TAKEN):
@@ -37,7 +37,7 @@ async def endless() -> AsyncIterator[bytes]:
 
 async def test_an_early_refusal_is_never_lost_to_a_write_under_way() -> None:
     server = aio.server()
-    add_IngestionServiceServicer_to_server(Refusing(), server)
+    add_IngestionServiceServicer_to_server(Refusing(), server)  # type: ignore[abstract]
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     seen: list[Exception] = []
