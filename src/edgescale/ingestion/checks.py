@@ -4,12 +4,15 @@ import math
 import re
 import unicodedata
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from edgescale.errors import InvalidInput, TooLarge
 from edgescale.v1 import heartbeat_pb2, text_pb2
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:~-]{1,128}")
+# Version, trace id, parent id, flags; neither id is all zeros. Source: W3C Trace Context, 3.2.
+TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 AGENT_ID_CHARS_MAX = 128
 BOOT_ID_CHARS_MAX = 128
 STATUS_CHARS_MAX = 256
@@ -22,6 +25,8 @@ TOP_TERMS_MAX = 100
 TIMESTAMP_SECONDS_MAX = 253_402_300_799
 TIMESTAMP_SECONDS_MIN = -62_135_596_800
 NANOS_MAX = 999_999_999
+# 10,000 years. Source: google/protobuf/duration.proto.
+DURATION_SECONDS_MAX = 315_576_000_000
 
 
 def check_request_id(request_id: str) -> None:
@@ -69,6 +74,16 @@ def check_text(text: text_pb2.TextInput, *, text_bytes_max: int) -> None:
         raise TooLarge("input.text", f"must be at most {text_bytes_max} bytes of UTF-8, not {text_bytes}")
     if text.top_terms > TOP_TERMS_MAX:
         raise InvalidInput("input.top_terms", f"must be at most {TOP_TERMS_MAX}, not {text.top_terms}")
+
+
+def check_wait(wait: Duration) -> None:
+    """A length of time that a caller is ready to wait; it may be longer than the server's limit.
+
+    Raises:
+        InvalidInput: it is negative, or no length of time at all.
+    """
+    if not (0 <= wait.seconds <= DURATION_SECONDS_MAX and 0 <= wait.nanos <= NANOS_MAX):
+        raise InvalidInput("wait", "must be 0 or more seconds, and at most 10,000 years")
 
 
 def _check_name(field: str, value: str, chars_max: int, *, required: bool) -> None:

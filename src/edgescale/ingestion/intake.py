@@ -5,6 +5,7 @@ Every method either answers or raises one of the tree; an accepted task is never
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from edgescale.broker.broker import Broker
 from edgescale.broker.inbox import Inbox, Wait
@@ -12,8 +13,9 @@ from edgescale.broker.model import Receipt, Submission, TaskRecord
 from edgescale.chance import Chance
 from edgescale.config import Settings
 from edgescale.envelope import Envelope, digest
-from edgescale.errors import Conflict, InvalidInput, Overloaded, TaskFailed, WaitExpired
+from edgescale.errors import Conflict, InvalidInput, Overloaded, StoreUnavailable, TaskFailed, WaitExpired
 from edgescale.ingestion.checks import check_heartbeat, check_request_id, check_text
+from edgescale.ingestion.patience import within
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import bound_ids, get_log
 from edgescale.uploads.assembler import check_metadata, store_upload
@@ -127,7 +129,7 @@ class Intake:
         file_id = self._chance.new_id()
         listens_until = None if wait_s is None else self._now() + wait_s
         with bound_ids(request_id=request_id, file_id=file_id):
-            await self._broker.room(FILE)
+            await within(self._patience_ms(wait_s) / 1000, self._broker.room(FILE))
             reference = await self._store_file(file_id, metadata, chunks)
             submission = self._file_submission(request_id, reference, traceparent)
             give_up = self._give_up(listens_until)
@@ -173,17 +175,22 @@ class Intake:
         try:
             receipt = await self._submit(submission, inbox=self._inbox.name, wait_s=wait_s)
         except (Conflict, Overloaded):
-            await self._store.delete(file_id)
+            await self._discard(file_id)
             raise
         if receipt.record.file_id != file_id:
-            await self._store.delete(file_id)
+            await self._discard(file_id)
         return receipt
 
+    async def _discard(self, file_id: str) -> None:
+        # The caller is to hear what became of its request, not of our tidying.
+        with suppress(StoreUnavailable):
+            await self._store.delete(file_id)
+
     async def _submit(self, submission: Submission, *, inbox: str, wait_s: float) -> Receipt:
-        # Half of the caller's time at most, so that the caller hears of a broker that is away before the time is up.
-        patience_ms = min(self._settings.redis_patience_ms, wait_s * 500)
+        patience_ms = self._patience_ms(wait_s)
         try:
-            receipt = await self._broker.submit(submission, inbox=inbox, patience_ms=patience_ms)
+            call = self._broker.submit(submission, inbox=inbox, patience_ms=patience_ms)
+            receipt = await within(patience_ms / 1000, call)
         except (Conflict, Overloaded) as error:
             self._log.info(Event.TASK_REFUSED, lane=submission.lane, reason=error.reason)
             raise
@@ -226,6 +233,11 @@ class Intake:
     def _request_id(self, given: str) -> str:
         check_request_id(given)
         return given or self._chance.new_id()
+
+    def _patience_ms(self, wait_s: float | None) -> float:
+        """How long to wait for Redis: half of the caller's time at most, so that it hears of an outage in time."""
+        patience_ms = float(self._settings.redis_patience_ms)
+        return patience_ms if wait_s is None else min(patience_ms, max(wait_s, 0) * 500)
 
     @staticmethod
     def _now() -> float:

@@ -22,6 +22,9 @@ from edgescale.v1 import ingestion_service_pb2, ingestion_service_pb2_grpc
 SERVICE = ingestion_service_pb2.DESCRIPTOR.services_by_name["IngestionService"].full_name
 # Texts come with their message's framing; chunks are far smaller.
 MESSAGE_OVERHEAD_BYTES = 64 * 1024
+# What gRPC itself refuses says neither which field is too large nor that trying again is in vain. So it refuses only
+# what is far too large, and leaves the rest to the checks. It is gRPC's own default, too.
+MESSAGE_BYTES_MIN = 4 * 1024 * 1024
 FLUSH_S = 1.0
 OPTIONS_FIXED = (
     # Two services on one port would share its connections without a word.
@@ -94,7 +97,7 @@ class IngestionServer:
         await self._service.uploads.idle()
 
     def _listen(self) -> tuple[aio.Server, str]:
-        message_bytes = self._settings.text_bytes_max + MESSAGE_OVERHEAD_BYTES
+        message_bytes = max(MESSAGE_BYTES_MIN, self._settings.text_bytes_max + MESSAGE_OVERHEAD_BYTES)
         options = (*OPTIONS_FIXED, ("grpc.max_receive_message_length", message_bytes))
         server = aio.server(options=options)
         ingestion_service_pb2_grpc.add_IngestionServiceServicer_to_server(self._service, server)

@@ -9,11 +9,13 @@ from grpc.aio import ServicerContext
 
 from edgescale.broker.agents import AgentRegistry
 from edgescale.broker.inspect import LaneInspector
-from edgescale.broker.model import LaneStatus
+from edgescale.broker.model import LaneStatus, TaskRecord
 from edgescale.config import Settings
 from edgescale.errors import EdgeScaleError, InternalError, InvalidInput, UploadStalled
 from edgescale.ingestion.admission import Admission
+from edgescale.ingestion.checks import TRACEPARENT, check_wait
 from edgescale.ingestion.intake import FILE, HEARTBEAT, TEXT, Intake
+from edgescale.ingestion.patience import within
 from edgescale.ingestion.tasks import to_task
 from edgescale.status import DETAILS_KEY, to_status
 from edgescale.telemetry.events import Event
@@ -106,22 +108,26 @@ class IngestionService(ingestion_service_pb2_grpc.IngestionServiceServicer):
         record, deliveries = await self._guard(context, self.requests, self._task(request, context))
         return ingestion_service_pb2.GetTaskResponse(task=to_task(record, deliveries=deliveries))
 
-    def _task(self, request: ingestion_service_pb2.GetTaskRequest, context: Context) -> Awaitable[Any]:
-        wait_s = request.wait.ToTimedelta().total_seconds()
-        return self._intake.task(request.request_id, wait_s=min(wait_s, self._wait_s(context)))
+    async def _task(self, request: ingestion_service_pb2.GetTaskRequest, context: Context) -> tuple[TaskRecord, int]:
+        check_wait(request.wait)
+        wait_s = request.wait.seconds + request.wait.nanos / 1e9
+        # The wait ends with the whole margin left; what is awaited after it is Redis.
+        call = self._intake.task(request.request_id, wait_s=min(wait_s, self._wait_s(context)))
+        return await within(_listens_s(context, share=0.5), call)
 
     async def ListAgents(  # noqa: N802 - named by the contract
         self, request: ingestion_service_pb2.ListAgentsRequest, context: Context
     ) -> ingestion_service_pb2.ListAgentsResponse:
         """The agents that sent heartbeats, last seen first."""
-        return await self._guard(context, self.requests, self._list_agents(request))
+        return await self._guard(context, self.requests, self._list_agents(request, context))
 
     async def _list_agents(
-        self, request: ingestion_service_pb2.ListAgentsRequest
+        self, request: ingestion_service_pb2.ListAgentsRequest, context: Context
     ) -> ingestion_service_pb2.ListAgentsResponse:
         if request.page_size > PAGE_SIZE_MAX:
             raise InvalidInput("page_size", f"must be at most {PAGE_SIZE_MAX}, not {request.page_size}")
-        page = await self._agents.page(size=request.page_size or PAGE_SIZE_DEFAULT, token=request.page_token)
+        call = self._agents.page(size=request.page_size or PAGE_SIZE_DEFAULT, token=request.page_token)
+        page = await within(_listens_s(context), call)
         return ingestion_service_pb2.ListAgentsResponse(agents=page.agents, next_page_token=page.next_page_token)
 
     async def ListLanes(  # noqa: N802 - named by the contract
@@ -129,9 +135,12 @@ class IngestionService(ingestion_service_pb2_grpc.IngestionServiceServicer):
     ) -> ingestion_service_pb2.ListLanesResponse:
         """Backlog and workers of each lane."""
         del request
-        names = {HEARTBEAT, TEXT, FILE, *self._settings.worker_lanes, *self._settings.lane_caps}
-        lanes = await self._guard(context, self.requests, self._inspector.lanes(names))
+        lanes = await self._guard(context, self.requests, self._list_lanes(context))
         return ingestion_service_pb2.ListLanesResponse(lanes=[_lane(lane) for lane in lanes])
+
+    async def _list_lanes(self, context: Context) -> list[LaneStatus]:
+        names = {HEARTBEAT, TEXT, FILE, *self._settings.worker_lanes, *self._settings.lane_caps}
+        return await within(_listens_s(context), self._inspector.lanes(names))
 
     def _wait_s(self, context: Context) -> float:
         """How long to wait on behalf of this caller."""
@@ -163,15 +172,16 @@ async def _abort(context: Context, error: EdgeScaleError) -> NoReturn:
     await context.abort(grpc.StatusCode[error.grpc_status], str(error), ((DETAILS_KEY, details),))
 
 
-def _listens_s(context: Context) -> float | None:
-    """How long the caller listens, less what an answer needs to arrive in time; None when it set no deadline."""
+def _listens_s(context: Context, *, share: float = 1.0) -> float | None:
+    """How long the caller listens, less a share of what an answer needs to arrive; None when it set no deadline."""
     remaining_s: float | None = context.time_remaining()
-    return None if remaining_s is None else remaining_s - min(ANSWER_MARGIN_S, remaining_s / 10)
+    return None if remaining_s is None else remaining_s - share * min(ANSWER_MARGIN_S, remaining_s / 10)
 
 
 def _traceparent(context: Context) -> str:
+    """The caller's trace context; a malformed one is as good as none (W3C Trace Context, 3.2.2)."""
     for key, value in context.invocation_metadata() or ():
-        if key == "traceparent" and isinstance(value, str):
+        if key == "traceparent" and isinstance(value, str) and TRACEPARENT.fullmatch(value):
             return value
     return ""
 
