@@ -105,6 +105,24 @@ async def test_a_storm_of_cancellations_neither_shifts_replies_nor_exhausts_the_
         assert replies == [str(number).encode() for number in range(20)]
 
 
+async def test_a_cancellation_is_never_swallowed(server: Server) -> None:
+    async with connected(server.url) as connection:
+        wanted = True
+
+        async def duty() -> None:
+            while wanted:
+                await connection.command("PING")
+
+        for number in range(200):
+            running = asyncio.create_task(duty())
+            for _ in range(number % 40):
+                await asyncio.sleep(0)
+            running.cancel()
+            done, _ = await asyncio.wait([running], timeout=1)
+            wanted = bool(done)
+            assert done, f"the duty goes on as if nothing had happened (try {number})"
+
+
 async def test_connections_that_the_server_closed_are_replaced_without_an_error(server: Server) -> None:
     async with connected(server.url) as connection, connected(server.url) as operator:
         await asyncio.gather(*(connection.command("PING") for _ in range(5)))

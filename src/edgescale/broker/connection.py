@@ -5,6 +5,7 @@ entries), RESP3 switches on notices that hide dead connections, and a blocking r
 timeout. What is sent again here is sent by us, and only scripts that may be repeated.
 """
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -65,24 +66,29 @@ class Connection:
 
     Args:
         url: `redis://`, `rediss://` or `unix://`.
-        timeout_ms: for connecting, and for each reply.
+        timeout_ms: for one command, its wait for a turn and connecting included.
         connections_max: how many commands may be on their way at once; further ones wait.
+        block_ms: how long a command may wait at the server on top of that.
     """
 
-    def __init__(self, url: str, *, timeout_ms: int, connections_max: int = 16) -> None:
+    def __init__(self, url: str, *, timeout_ms: int, connections_max: int = 16, block_ms: int = 0) -> None:
         self._url = url
         self._timeout_ms = timeout_ms
-        self._redis = self._client(connections_max, timeout_ms)
+        # The margin keeps the client's clock from running out before the server's.
+        self._patience_s = (block_ms + timeout_ms) / 1000
+        self._redis = self._client(connections_max)
 
-    def _client(self, connections_max: int, timeout_ms: int) -> Redis:
+    def _client(self, connections_max: int) -> Redis:
         try:
             # A plain pool refuses the command after its last connection; this one lets it wait for a turn.
             pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
                 self._url,
-                timeout=timeout_ms / 1000,
+                timeout=None,
                 protocol=2,
                 retry=Retry(NoBackoff(), 0),
-                socket_timeout=timeout_ms / 1000,
+                # Ours is kept by asyncio.timeout(): redis-py keeps its own by asyncio.wait_for(), which before Python
+                # 3.12 swallows a cancellation that comes as a write completes. Source: CPython issue 86296.
+                socket_timeout=None,
                 socket_connect_timeout=self._timeout_ms / 1000,
                 max_connections=connections_max,
                 driver_info=None,
@@ -104,7 +110,7 @@ class Connection:
             BrokerUnavailable: no reply; whether the command was carried out is unknown.
             GroupMissing: the command needs a consumer group that is not there.
         """
-        with translated():
+        async with self._bounded():
             return await self._redis.execute_command(*args)  # type: ignore[no-untyped-call]
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
@@ -114,7 +120,7 @@ class Connection:
             BrokerUnavailable: no reply; the script may be sent again, as all ours may be repeated.
             Overloaded: the server is out of memory and the script would use more.
         """
-        with translated():
+        async with self._bounded():
             try:
                 return await self._redis.evalsha(script.sha, len(keys), *keys, *args)
             except foreign.NoScriptError:
@@ -126,7 +132,7 @@ class Connection:
         Raises:
             BrokerUnavailable: Redis is away.
         """
-        with translated():
+        async with self._bounded():
             try:
                 await self._redis.xgroup_create(stream, group, id="0", mkstream=True)
             except foreign.ResponseError as error:
@@ -137,10 +143,13 @@ class Connection:
 
     def for_blocking(self, block_ms: int) -> "Connection":
         """A connection of its own for commands that wait at the server for up to `block_ms`."""
-        blocking = Connection(self._url, timeout_ms=self._timeout_ms, connections_max=1)
-        # The margin keeps the client's clock from running out before the server's.
-        blocking._redis = blocking._client(1, block_ms + self._timeout_ms)
-        return blocking
+        return Connection(self._url, timeout_ms=self._timeout_ms, connections_max=1, block_ms=block_ms)
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        with translated():
+            async with asyncio.timeout(self._patience_s):
+                yield
 
     @asynccontextmanager
     async def subscribed(self, channels: Sequence[str]) -> AsyncIterator["Subscription"]:
@@ -149,7 +158,7 @@ class Connection:
         Raises:
             BrokerUnavailable: the server did not confirm in time.
         """
-        client = self._client(1, self._timeout_ms)
+        client = self._client(1)
         pubsub = client.pubsub()
         try:
             subscription = Subscription(pubsub, timeout_ms=self._timeout_ms)
@@ -169,15 +178,15 @@ class Subscription:
 
     def __init__(self, pubsub: PubSub, *, timeout_ms: int) -> None:
         self._pubsub = pubsub
-        self._timeout_ms = timeout_ms
+        self._timeout_s = timeout_ms / 1000
 
     async def confirm(self, channels: Sequence[str]) -> None:
         """Subscribe, and wait for the server to say so for each channel."""
         with translated():
-            await self._pubsub.ssubscribe(*channels)
-            for _ in channels:
-                if await self._pubsub.get_message(timeout=self._timeout_ms / 1000) is None:
-                    raise BrokerUnavailable("the server did not confirm a subscription in time")
+            async with asyncio.timeout(self._timeout_s):
+                await self._pubsub.ssubscribe(*channels)
+                for _ in channels:
+                    await self._pubsub.get_message(timeout=None)
 
     async def next(self, *, quiet_ms: int) -> bytes | None:
         """The next message's data, or None for anything else that arrived.
@@ -190,10 +199,9 @@ class Subscription:
         with translated():
             message = await self._pubsub.get_message(timeout=quiet_ms / 1000)
             if message is None:
-                await self._pubsub.ping()
-                message = await self._pubsub.get_message(timeout=self._timeout_ms / 1000)
-            if message is None:
-                raise BrokerUnavailable("the subscription's connection is silent")
+                async with asyncio.timeout(self._timeout_s):
+                    await self._pubsub.ping()
+                    message = await self._pubsub.get_message(timeout=None)
             # A confirmation here means that redis-py reconnected behind our back: messages were missed.
             if message["type"] == "ssubscribe":
                 raise BrokerUnavailable("the subscription's connection was replaced")
