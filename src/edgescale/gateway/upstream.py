@@ -1,7 +1,7 @@
 """Ingestion as the gateway sees it: two channels, and what their failures mean.
 
-Uploads have a connection of their own. Bandwidth probing is off on it, because probing lets a sender run megabytes
-ahead of a reader that has stalled, and a long upload on the shared connection would make short calls queue behind it.
+Uploads have a connection of their own: on a shared one, short calls would queue behind long uploads. How far a sender
+may run ahead of a stalled reader is decided by the reader's windows, so bandwidth probing is switched off at ingestion.
 """
 
 from collections.abc import Awaitable
@@ -36,10 +36,8 @@ RECONNECT = [
 # Finds half-open connections. Servers end a connection that pings more often than they permit while no data flows
 # (gRPC guide "Keepalive"); ingestion permits one in ten seconds.
 KEEPALIVE = [("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 10_000)]
-UPLOADS = [
-    ("grpc.http2.bdp_probe", 0),
-    ("grpc.use_local_subchannel_pool", 1),
-]
+# Channels with the same target share a connection unless told otherwise.
+UPLOADS = [("grpc.use_local_subchannel_pool", 1)]
 
 
 class Ingestion:
