@@ -196,6 +196,12 @@ async def test_gaps_written_off_near_the_top_are_exact(agent: Agent) -> None:
     assert receipts == [(number, False) for number in range(len(odd))]
 
 
+async def test_a_huge_gap_that_is_written_off_stays_exact(agent: Agent) -> None:
+    base = SEQUENCE_MAX - 4 * RANGES_MAX
+    receipts = await agent.beats(1, *range(base, SEQUENCE_MAX, 2))
+    assert receipts[1:] == [(base - 2 + number, False) for number in range(len(receipts) - 1)]
+
+
 async def test_a_batch_of_many_agents_shares_one_round_trip(agent: Agent) -> None:
     rig = agent.rig
     await rig.agents.record(beat(1, agent_id="warm"), seen_ms=agent.seen_ms)

@@ -85,6 +85,25 @@ async def test_a_late_outcome_does_not_replace_the_first(rig: Rig) -> None:
     assert await rig.pending() == []
 
 
+async def test_a_worker_that_was_given_the_same_request_twice_settles_it_once(rig: Rig) -> None:
+    [first] = await rig.submit_and_take("r1")
+    await rig.connection.command("DEL", rig.keys.task("r1"))
+    [second] = await rig.submit_and_take("r1")
+    assert await rig.broker.settle("worker-1", settlement(first, result=b"first")) == "settled"
+    assert await rig.broker.settle("worker-1", settlement(second, result=b"second")) == "superseded"
+    assert (await rig.fields("r1"))[b"result"] == b"first"
+    assert await rig.backlog() == 0
+
+
+async def test_a_worker_whose_entry_was_settled_by_another_is_superseded(rig: Rig) -> None:
+    [entry] = await rig.submit_and_take("r1", consumer="worker-1")
+    await rig.silence(entry)
+    await rig.broker.reclaim(0, LANE, "worker-2", cursor="0-0", count=10)
+    assert await rig.broker.settle("worker-2", settlement(entry, result=b"in time")) == "settled"
+    assert await rig.broker.settle("worker-1", settlement(entry, result=b"too late")) == "superseded"
+    assert (await rig.fields("r1"))[b"result"] == b"in time"
+
+
 async def test_a_superseded_worker_that_no_longer_owns_its_entry_leaves_it_alone(rig: Rig) -> None:
     first, second = await take_twice(rig)
     await rig.broker.settle("worker-1", settlement(first))
