@@ -1,21 +1,17 @@
 """An asynchronous, typed client: requests in, tasks out, errors of the tree."""
 
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from edgescale.calls import SentStatus
 from edgescale.chance import Chance, SystemChance
-from edgescale.config import CHUNK_BYTES_MAX
-from edgescale.status import DETAILS_KEY, from_status
+from edgescale.client.wire import built, read, translated, upload
 from edgescale.v1 import (
     file_pb2,
     heartbeat_pb2,
@@ -33,14 +29,13 @@ OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
-FILE_READ_BYTES = CHUNK_BYTES_MAX
 
 
 class Client:
     """Talks to one ingestion service. Use it as an async context manager, or call `close`.
 
-    Every request gets a request id here unless the caller gives one, so that repeating it after an
-    `edgescale.errors.Unavailable` can never do the work twice.
+    Every request gets a request id here unless the caller gives one. Who gives one may repeat a request after an
+    `edgescale.errors.Unavailable`, and can never have the work done twice.
 
     Args:
         target: `host:port` of ingestion.
@@ -94,12 +89,13 @@ class Client:
         Raises:
             EdgeScaleError: see `edgescale.errors`; `retryable` says whether the same call may be repeated.
         """
-        sent = Timestamp()
-        sent.FromMilliseconds(self._chance.wall_ms() if sent_ms is None else sent_ms)
-        beat = heartbeat_pb2.Heartbeat(
-            agent_id=agent_id, sequence=sequence, boot_id=boot_id, status=status, metrics=metrics, sent_time=sent
-        )
-        request = ingestion_service_pb2.SendHeartbeatRequest(heartbeat=beat, request_id=self._id(request_id))
+        with built("heartbeat"):
+            sent = Timestamp()
+            sent.FromMilliseconds(self._chance.wall_ms() if sent_ms is None else sent_ms)
+            beat = heartbeat_pb2.Heartbeat(
+                agent_id=agent_id, sequence=sequence, boot_id=boot_id, status=status, metrics=metrics, sent_time=sent
+            )
+            request = ingestion_service_pb2.SendHeartbeatRequest(heartbeat=beat, request_id=self._id(request_id))
         return await self._call(self._stub.SendHeartbeat(request, timeout=timeout_s))
 
     async def analyze_text(
@@ -125,11 +121,12 @@ class Client:
             TaskFailed: the task ended without a result.
             EdgeScaleError: see `edgescale.errors`.
         """
-        request = ingestion_service_pb2.AnalyzeTextRequest(
-            input=text_pb2.TextInput(text=text, top_terms=top_terms),
-            request_id=self._id(request_id),
-            respond_async=respond_async,
-        )
+        with built("input"):
+            request = ingestion_service_pb2.AnalyzeTextRequest(
+                input=text_pb2.TextInput(text=text, top_terms=top_terms),
+                request_id=self._id(request_id),
+                respond_async=respond_async,
+            )
         return (await self._call(self._stub.AnalyzeText(request, timeout=timeout_s))).task
 
     async def upload_file(
@@ -162,22 +159,18 @@ class Client:
             TaskFailed: the task ended without a report.
             EdgeScaleError: see `edgescale.errors`.
         """
-        metadata = file_pb2.FileMetadata(
-            name=name or (source.name if isinstance(source, Path) else ""), content_type=content_type, sha256=sha256
-        )
-        if size_bytes is not None:
-            metadata.size_bytes = size_bytes
-        start = ingestion_service_pb2.UploadFileStart(
-            metadata=metadata, request_id=self._id(request_id), respond_async=respond_async
-        )
-        chunks = _read(source) if isinstance(source, Path) else source
-        call = self._stub.UploadFile(_messages(start, chunks), timeout=timeout_s)
-        sent = SentStatus(call)
-        with translated():
-            try:
-                return (await call).task
-            except aio.AioRpcError as error:
-                raise await sent.of(error) from error
+        with built("metadata"):
+            metadata = file_pb2.FileMetadata(
+                name=name or (source.name if isinstance(source, Path) else ""),
+                content_type=content_type,
+                size_bytes=size_bytes,
+                sha256=sha256,
+            )
+            start = ingestion_service_pb2.UploadFileStart(
+                metadata=metadata, request_id=self._id(request_id), respond_async=respond_async
+            )
+        chunks = read(source) if isinstance(source, Path) else source
+        return (await upload(self._stub.UploadFile(timeout=timeout_s), start, chunks)).task
 
     async def task(self, request_id: str, *, wait_s: float = 0.0) -> task_pb2.Task:
         """What is known of a task.
@@ -190,9 +183,10 @@ class Client:
             NotFound: there is no such task.
             EdgeScaleError: see `edgescale.errors`.
         """
-        wait = Duration()
-        wait.FromMilliseconds(int(wait_s * 1000))
-        request = ingestion_service_pb2.GetTaskRequest(request_id=request_id, wait=wait)
+        with built("wait"):
+            wait = Duration()
+            wait.FromMilliseconds(int(wait_s * 1000))
+            request = ingestion_service_pb2.GetTaskRequest(request_id=request_id, wait=wait)
         return (await self._call(self._stub.GetTask(request, timeout=wait_s + 10.0))).task
 
     async def agents(self, *, timeout_s: float = 10.0) -> list[heartbeat_pb2.Agent]:
@@ -237,30 +231,3 @@ class Client:
     async def _call(call: Awaitable[T]) -> T:
         with translated():
             return await call
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turns gRPC's error into one of the tree, the cause kept."""
-    try:
-        yield
-    except aio.AioRpcError as error:
-        trailing = dict(error.trailing_metadata() or ())
-        details = trailing.get(DETAILS_KEY)
-        code: grpc.StatusCode = error.code()
-        raise from_status(code.name, error.details() or "", details if isinstance(details, bytes) else None) from error
-
-
-async def _messages(
-    start: ingestion_service_pb2.UploadFileStart, chunks: AsyncIterator[bytes]
-) -> AsyncIterator[ingestion_service_pb2.UploadFileRequest]:
-    yield ingestion_service_pb2.UploadFileRequest(start=start)
-    async for chunk in chunks:
-        yield ingestion_service_pb2.UploadFileRequest(chunk=chunk)
-
-
-async def _read(path: Path) -> AsyncIterator[bytes]:
-    # Reads of 64 KiB from a local file take microseconds; a thread each would cost more than it frees.
-    with path.open("rb") as file:
-        while chunk := file.read(FILE_READ_BYTES):
-            yield chunk
