@@ -12,17 +12,15 @@ from edgescale.broker.inbox import Inbox, Wait
 from edgescale.broker.model import Receipt, Submission, TaskRecord
 from edgescale.chance import Chance
 from edgescale.config import Settings
-from edgescale.envelope import Envelope, digest
 from edgescale.errors import Conflict, InvalidInput, Overloaded, StoreUnavailable, TaskFailed, WaitExpired
 from edgescale.ingestion.checks import check_heartbeat, check_request_id, check_text
 from edgescale.ingestion.patience import within
+from edgescale.ingestion.submissions import FILE, of_file, of_heartbeat, of_text
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import bound_ids, get_log
 from edgescale.uploads.assembler import check_metadata, store_upload
 from edgescale.uploads.store import BlobStore
 from edgescale.v1 import file_pb2, heartbeat_pb2, text_pb2
-
-HEARTBEAT, TEXT, FILE = "heartbeat", "text", "file"
 
 
 class Intake:
@@ -59,12 +57,10 @@ class Intake:
             InvalidInput, Conflict, Overloaded, Unavailable: see `edgescale.errors`.
         """
         check_heartbeat(beat)
-        payload = beat.SerializeToString(deterministic=True)
-        envelope = Envelope(
-            self._request_id(request_id), HEARTBEAT, payload, agent_id=beat.agent_id, traceparent=traceparent
-        )
-        with bound_ids(request_id=envelope.request_id, agent_id=beat.agent_id):
-            return await self._submit(Submission(envelope, HEARTBEAT, digest(payload)), inbox="", wait_s=wait_s)
+        request_id = self._request_id(request_id)
+        submission = of_heartbeat(beat, request_id=request_id, traceparent=traceparent)
+        with bound_ids(request_id=request_id, agent_id=beat.agent_id):
+            return await self._submit(submission, inbox="", wait_s=wait_s)
 
     async def analyze(
         self, text: text_pb2.TextInput, *, request_id: str, traceparent: str, wait_s: float, respond_async: bool
@@ -85,11 +81,10 @@ class Intake:
             InvalidInput, Conflict, Overloaded, Unavailable, WaitExpired, TaskFailed: see `edgescale.errors`.
         """
         check_text(text, text_bytes_max=self._settings.text_bytes_max)
-        payload = text.SerializeToString(deterministic=True)
-        envelope = Envelope(self._request_id(request_id), TEXT, payload, traceparent=traceparent)
-        submission = Submission(envelope, TEXT, digest(payload))
+        request_id = self._request_id(request_id)
+        submission = of_text(text, request_id=request_id, traceparent=traceparent)
         give_up = self._now() + wait_s
-        with bound_ids(request_id=envelope.request_id), self._inbox.expect(envelope.request_id) as wait:
+        with bound_ids(request_id=request_id), self._inbox.expect(request_id) as wait:
             receipt = await self._submit(submission, inbox=self._inbox.name, wait_s=wait_s)
             if respond_async:
                 return receipt.record
@@ -131,7 +126,7 @@ class Intake:
         with bound_ids(request_id=request_id, file_id=file_id):
             await within(self._patience_ms(wait_s) / 1000, self._broker.room(FILE))
             reference = await self._store_file(file_id, metadata, chunks)
-            submission = self._file_submission(request_id, reference, traceparent)
+            submission = of_file(reference, request_id=request_id, traceparent=traceparent)
             give_up = self._give_up(listens_until)
             with self._inbox.expect(request_id) as wait:
                 receipt = await self._submit_file(submission, give_up - self._now())
@@ -157,14 +152,6 @@ class Intake:
             raise
         self._log.info(Event.UPLOAD_STORED, size_bytes=reference.size_bytes, sha256=reference.sha256)
         return reference
-
-    @staticmethod
-    def _file_submission(request_id: str, reference: file_pb2.FileReference, traceparent: str) -> Submission:
-        payload = reference.SerializeToString(deterministic=True)
-        envelope = Envelope(request_id, FILE, payload, file_id=reference.file_id, traceparent=traceparent)
-        # Each attempt to send a file has a file id of its own; the content is what must be the same.
-        content = [reference.metadata.name, reference.metadata.content_type, reference.sha256]
-        return Submission(envelope, FILE, digest(*(part.encode() for part in content)))
 
     async def _submit_file(self, submission: Submission, wait_s: float) -> Receipt:
         """Queue the reference, and remove the stored bytes where no task will ever refer to them.

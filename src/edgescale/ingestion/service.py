@@ -14,8 +14,9 @@ from edgescale.config import Settings
 from edgescale.errors import EdgeScaleError, InternalError, InvalidInput, UploadStalled
 from edgescale.ingestion.admission import Admission
 from edgescale.ingestion.checks import TRACEPARENT, check_wait
-from edgescale.ingestion.intake import FILE, HEARTBEAT, TEXT, Intake
+from edgescale.ingestion.intake import Intake
 from edgescale.ingestion.patience import within
+from edgescale.ingestion.submissions import FILE, HEARTBEAT, TEXT
 from edgescale.ingestion.tasks import to_task
 from edgescale.status import DETAILS_KEY, to_status
 from edgescale.telemetry.events import Event

@@ -1,0 +1,32 @@
+"""What is queued for each kind of request, and what makes two of them the same request."""
+
+from edgescale.broker.model import Submission
+from edgescale.envelope import Envelope, digest
+from edgescale.v1 import file_pb2, heartbeat_pb2, text_pb2
+
+# Each built-in kind has a lane of its own, of the same name.
+HEARTBEAT, TEXT, FILE = "heartbeat", "text", "file"
+
+
+def of_heartbeat(beat: heartbeat_pb2.Heartbeat, *, request_id: str, traceparent: str) -> Submission:
+    """A heartbeat. A sender that repeats it may have looked at its clock again; anything else makes it another one."""
+    payload = beat.SerializeToString(deterministic=True)
+    envelope = Envelope(request_id, HEARTBEAT, payload, agent_id=beat.agent_id, traceparent=traceparent)
+    content = heartbeat_pb2.Heartbeat()
+    content.CopyFrom(beat)
+    content.ClearField("sent_time")
+    return Submission(envelope, HEARTBEAT, digest(content.SerializeToString(deterministic=True)))
+
+
+def of_text(text: text_pb2.TextInput, *, request_id: str, traceparent: str) -> Submission:
+    """A text to analyse."""
+    payload = text.SerializeToString(deterministic=True)
+    return Submission(Envelope(request_id, TEXT, payload, traceparent=traceparent), TEXT, digest(payload))
+
+
+def of_file(reference: file_pb2.FileReference, *, request_id: str, traceparent: str) -> Submission:
+    """A stored file. Each attempt to send it has a file id of its own; the content is what must be the same."""
+    payload = reference.SerializeToString(deterministic=True)
+    envelope = Envelope(request_id, FILE, payload, file_id=reference.file_id, traceparent=traceparent)
+    content = [reference.metadata.name, reference.metadata.content_type, reference.sha256]
+    return Submission(envelope, FILE, digest(*(part.encode() for part in content)))
