@@ -27,13 +27,13 @@ async def connected(url: str, *, timeout_ms: int = 1_000, connections_max: int =
 
 
 async def test_a_server_that_does_not_answer_is_away_after_the_timeout(server: Server) -> None:
-    async with proxied(server.url) as proxy, connected(proxy.url, timeout_ms=100) as connection:
+    async with proxied(server.url) as proxy, connected(proxy.url, timeout_ms=300) as connection:
         await connection.command("PING")
         proxy.darken()
         begun_s = asyncio.get_running_loop().time()
         with pytest.raises(BrokerUnavailable):
             await connection.command("PING")
-        assert asyncio.get_running_loop().time() - begun_s < 1
+        assert asyncio.get_running_loop().time() - begun_s < 2
         assert await connection.command("PING") == b"PONG", "the dead connection is not used again"
 
 

@@ -84,13 +84,13 @@ async def test_an_entry_given_back_can_be_claimed_at_once(rig: Rig) -> None:
 
 
 async def test_an_entry_given_back_with_a_delay_is_claimed_after_it(server: Server) -> None:
-    async with open_rig(server.url, lease_ms=1_500) as rig:
+    async with open_rig(server.url, lease_ms=2_500) as rig:
         [entry] = await rig.submit_and_take("r1")
-        assert await rig.broker.give_back("worker-1", handed(entry, idle_ms=1_200, deliveries=1))
+        assert await rig.broker.give_back("worker-1", handed(entry, idle_ms=1_700, deliveries=1))
         begun_s = asyncio.get_running_loop().time()
         assert await reclaim(rig, "worker-2") == []
         [taken] = await eventually(lambda: reclaim(rig, "worker-2"))
-        assert asyncio.get_running_loop().time() - begun_s > 0.2
+        assert asyncio.get_running_loop().time() - begun_s > 0.6
         assert taken.deliveries == 2
 
 
