@@ -14,6 +14,7 @@ from edgescale.chance import Chance
 from edgescale.config import Settings, split_address
 from edgescale.errors import ConfigError
 from edgescale.gateway.app import make_app
+from edgescale.gateway.protocol import GatewayProtocol
 from edgescale.gateway.upstream import Ingestion
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
@@ -85,7 +86,7 @@ async def serve_gateway(settings: Settings, chance: Chance, *, ready: Callable[[
 def _config(settings: Settings, app: Callable[..., Any]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=GatewayProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -1,17 +1,21 @@
 """The gateway on a real socket, under a real uvicorn."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from edgescale.config import Settings
 from edgescale.errors import ConfigError, LaneFull
+from edgescale.gateway import protocol
 from edgescale.gateway.server import _address_of, _listen, serve_gateway
 from edgescale.v1.ingestion_service_pb2 import AnalyzeTextResponse, GetTaskResponse, UploadFileResponse
 from tests.support import eventually
@@ -207,6 +211,120 @@ async def test_a_connection_that_breaks_in_the_midst_of_an_upload_cancels_it(
 
             await ingestion.cancelled.wait()
     assert not ingestion.half_closed
+
+
+async def answer_to(address: str, *pieces: bytes) -> bytes:
+    """All that comes back on one connection, until the server closes it."""
+    host, port = address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    async with asyncio.timeout(PATIENCE_S):
+        with suppress(ConnectionError):
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+        answer = await reader.read()
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+    return answer
+
+
+@pytest.mark.parametrize("piece", [b"X-Y: z\r\n" * 1000, b"x" * 10_000], ids=["many headers", "one endless header"])
+async def test_an_endless_head_is_cut_off(piece: bytes, bound: Settings) -> None:
+    async with gateway(bound) as running:
+        host, port = running.address.split(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /healthz HTTP/1.1\r\nX: ")
+
+        sent_bytes = await sent_until_cut_off(writer, piece, 50_000_000)
+
+    assert sent_bytes < 20_000_000
+
+
+async def sent_until_cut_off(writer: asyncio.StreamWriter, piece: bytes, bytes_max: int) -> int:
+    sent_bytes = 0
+    with suppress(ConnectionError):
+        while sent_bytes < bytes_max:
+            writer.write(piece)
+            await writer.drain()
+            sent_bytes += len(piece)
+    writer.transport.abort()
+    return sent_bytes
+
+
+class Wire(asyncio.Transport):
+    """Where a protocol writes to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+@pytest.mark.parametrize("over", [True, False])
+async def test_a_head_over_the_limit_is_refused_with_a_problem(
+    over: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    async def never(_scope: object, _receive: object, _send: object) -> None:
+        await asyncio.Event().wait()
+
+    wire = Wire()
+    connection = protocol.GatewayProtocol(uvicorn.Config(never, log_config=None), ServerState(), {})
+    connection.connection_made(wire)
+
+    connection.data_received(b"GET /healthz HTTP/1.1\r\nX: ")
+    connection.data_received(b"x" * (protocol.HEAD_BYTES_MAX - 1))
+    assert wire.written == b""
+    connection.data_received(b"xx" if over else b"x")
+    connection.connection_lost(None)
+
+    assert wire.written.startswith(b"HTTP/1.1 431 ") == over
+    if over:
+        assert json.loads(wire.written.partition(b"\r\n\r\n")[2])["reason"] == "REQUEST_HEADER_FIELDS_TOO_LARGE"
+
+
+async def test_what_is_no_http_is_refused_with_a_problem(bound: Settings) -> None:
+    async with gateway(bound) as running:
+        answer = await answer_to(running.address, b"\x16\x03\x01 hello\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["reason"] == "BAD_REQUEST"
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /healthz HTTP/1.1\r\nX: "])
+async def test_a_connection_that_brings_no_request_is_closed(
+    said: bytes, bound: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_S", 0.2)
+    async with gateway(bound) as running:
+        assert await answer_to(running.address, said) == b""
+
+
+async def test_a_second_request_that_dribbles_is_closed(bound: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_S", 0.2)
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with gateway(bound) as running:
+        answer = await answer_to(running.address, request + request[:20])
+
+    assert answer.endswith(b'{"status":"alive"}')
+
+
+async def test_a_body_in_one_piece_with_its_head_is_no_head(bound: Settings, ingestion: ScriptedIngestion) -> None:
+    ingestion.answers["UploadFile"] = ingestion.read_all
+    head = b"POST /v1/files HTTP/1.1\r\nHost: x\r\nPrefer: respond-async\r\nConnection: close\r\nContent-Length: 500000"
+    async with gateway(bound) as running:
+        answer = await answer_to(running.address, head + b"\r\n\r\n" + b"x" * 500_000)
+
+    assert answer.startswith(b"HTTP/1.1 202 ")
 
 
 async def test_a_sender_that_asks_first_is_refused_before_it_sends(bound: Settings) -> None:
