@@ -6,6 +6,7 @@ Every method either answers or raises one of the tree; an accepted task is never
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Protocol
 
 from edgescale.broker.broker import Broker
 from edgescale.broker.inbox import Inbox, Wait
@@ -18,9 +19,15 @@ from edgescale.ingestion.patience import within
 from edgescale.ingestion.submissions import FILE, of_file, of_heartbeat, of_text
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import bound_ids, get_log
-from edgescale.uploads.assembler import check_metadata, store_upload
-from edgescale.uploads.store import BlobStore
+from edgescale.uploads.assembler import Sinks, check_metadata, store_upload
 from edgescale.v1 import file_pb2, heartbeat_pb2, text_pb2
+
+
+class Files(Sinks, Protocol):
+    """Where files are kept; `edgescale.uploads.store.BlobStore` is one."""
+
+    async def delete(self, file_id: str) -> None:
+        """Remove a file; one that is not there is as good as removed."""
 
 
 class Intake:
@@ -34,7 +41,7 @@ class Intake:
         chance: ids.
     """
 
-    def __init__(self, broker: Broker, inbox: Inbox, store: BlobStore, settings: Settings, chance: Chance) -> None:
+    def __init__(self, broker: Broker, inbox: Inbox, store: Files, settings: Settings, chance: Chance) -> None:
         self._broker = broker
         self._inbox = inbox
         self._store = store
