@@ -13,11 +13,10 @@ MODULE_LINES_MAX = 250
 FUNCTION_LINES_MAX = 50
 # Modules that were larger when the limit came, with the size they may not exceed. Shrink a number, never raise it.
 LARGER_MODULES: dict[str, int] = {
-    "broker/broker.py": 260,
-    "cli.py": 290,
-    "client/client.py": 260,
-    "errors.py": 290,
-    "local/demo.py": 280,
+    "broker/broker.py": 258,
+    "cli.py": 272,
+    "errors.py": 254,
+    "local/demo.py": 257,
 }
 LOG_METHODS = {"debug", "info", "warning", "error", "exception"}
 
