@@ -1,0 +1,186 @@
+"""What became of each entry: added, delivered, renewed, given back, settled, deleted."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from edgescale.harness.checkers.calls import Call, paired
+from edgescale.harness.checkers.spans import FOREVER, Span
+from edgescale.harness.history import Event, History
+
+Identity = tuple[str, str]
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """An entry in the hands of one worker, and what that worker then did with it.
+
+    Attributes:
+        event: the delivery.
+        renewals: the renewals that were granted; each began its lease anew at some moment of its span.
+        returns: calls of give_back.
+        settles: calls of settle.
+        lost: the renewal that was refused, None while it owned the entry as far as it knew.
+    """
+
+    event: Event
+    renewals: list[Span] = field(default_factory=list)
+    returns: list[Call] = field(default_factory=list)
+    settles: list[Call] = field(default_factory=list)
+    lost: Event | None = None
+
+    @property
+    def actor(self) -> str:
+        """The worker's incarnation."""
+        return self.event.actor
+
+    @property
+    def consumer(self) -> str:
+        """The worker's name in the group."""
+        return consumer_of(self.event)
+
+    @property
+    def attempt(self) -> int:
+        """The delivery count that came with it."""
+        return self.event.number("attempt", 1)
+
+    @property
+    def returned(self) -> Call | None:
+        """The call that may have given it back, None when there was none."""
+        return next((call for call in self.returns if call.phase != "fail"), None)
+
+    @property
+    def drained(self) -> bool:
+        """Whether it may have been given back in such a way that the attempt does not count."""
+        return self.returned is not None and self.returned.start.number("deliveries", self.attempt) < self.attempt
+
+    @property
+    def ended(self) -> bool:
+        """Whether its worker knows that it is through with it."""
+        calls = [*self.settles, *self.returns]
+        return self.lost is not None or any(call.phase in {"ok", "fail"} for call in calls)
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One entry of a stream.
+
+    Attributes:
+        request_id: whose task it is; `entry-<entry id>` where the entry names none.
+        entry_id: unique within lane and partition.
+        lane: of its stream; empty when nothing that was recorded tells it.
+        added, deleted: as Redis saw it, None where that was not recorded or has not happened.
+        accepted: the acceptance that made it.
+        deliveries: in the order in which they were recorded.
+    """
+
+    request_id: str
+    entry_id: str
+    lane: str = ""
+    added: Event | None = None
+    accepted: Event | None = None
+    deleted: Event | None = None
+    deliveries: list[Delivery] = field(default_factory=list)
+
+    @property
+    def injected(self) -> bool:
+        """Whether the nemesis put it there."""
+        return self.added is not None and self.added.text("why") == "injected"
+
+    @property
+    def began(self) -> Event | None:
+        """When it was added, as exactly as is known."""
+        return self.added or self.accepted
+
+    def after(self, delivery: Delivery | None) -> Delivery | None:
+        """The next delivery, the first one after None; None when there was none."""
+        place = self.deliveries.index(delivery) + 1 if delivery else 0
+        return self.deliveries[place] if place < len(self.deliveries) else None
+
+    def last_of(self, consumer: str) -> Delivery | None:
+        """The consumer's last delivery, None when it had none."""
+        return next((delivery for delivery in reversed(self.deliveries) if delivery.consumer == consumer), None)
+
+
+def consumer_of(event: Event) -> str:
+    """The consumer that an event is about; the actor where it is not told."""
+    return event.text("consumer", event.actor)
+
+
+class Entries:
+    """A view: all entries of a run."""
+
+    def __init__(self, history: History) -> None:
+        self.known: dict[Identity, Entry] = {}
+        self._by_place: dict[tuple[str, str], Identity] = {}
+        self.stores = _stores(history)
+        calls = paired(history.named("settle", "renew", "give_back"))
+        points = [Call(event, event) for event in history.named("add", "delete", "accept", "deliver")]
+        for call in sorted([*calls, *points], key=lambda call: call.start.index):
+            self._note(call)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """The entries, in the order in which they were first heard of."""
+        return iter(self.known.values())
+
+    def of(self, event: Event) -> Entry:
+        """The entry that an event is about."""
+        entry_id, lane = event.text("entry"), event.text("lane")
+        fallback = self._by_place.get((lane, entry_id), (f"entry-{entry_id}", entry_id))
+        identity = (event.request_id, entry_id) if event.request_id else fallback
+        entry = self.known.setdefault(identity, Entry(*identity))
+        if lane and not entry.lane:
+            entry.lane = lane
+            self._by_place[lane, entry_id] = identity
+        return entry
+
+    def over_ns(self, entry: Entry) -> int:
+        """The first moment at which the entry was surely done with; FOREVER when it never was."""
+        deleted_ns = FOREVER if entry.deleted is None else entry.deleted.time_ns
+        begun_ns = entry.began.time_ns if entry.began else 0
+        stored = (event.time_ns for event in self.stores.get(entry.request_id, ()) if event.time_ns >= begun_ns)
+        return min(deleted_ns, next(stored, FOREVER))
+
+    def _note(self, call: Call) -> None:
+        event = call.start
+        if not event.text("entry"):
+            return
+        entry = self.of(event)
+        match event.operation:
+            case "add":
+                entry.added = entry.added or event
+                entry.deleted = None
+            case "delete":
+                entry.deleted = event
+            case "accept" if event.flag("new"):
+                entry.accepted = entry.accepted or event
+            case "deliver":
+                entry.deliveries.append(Delivery(event))
+            case "renew" | "settle" | "give_back":
+                _assign(entry.last_of(consumer_of(event)), call)
+
+
+def _assign(delivery: Delivery | None, call: Call) -> None:
+    """Note what a worker did with its delivery."""
+    if delivery is None:
+        return
+    if call.start.operation == "settle":
+        delivery.settles.append(call)
+    elif call.start.operation == "give_back":
+        delivery.returns.append(call)
+    elif call.end is not None and _refused(call.end):
+        delivery.lost = delivery.lost or call.end
+    elif call.phase == "ok":
+        delivery.renewals.append(call.span)
+
+
+def _refused(renewal: Event) -> bool:
+    return renewal.phase == "fail" or renewal.text("status") == "lost"
+
+
+def _stores(history: History) -> Mapping[str, Sequence[Event]]:
+    """When each task's terminal state was written: as Redis saw it, or else as the settling worker heard."""
+    stores = history.named("store") or [event for event in history.named("settle") if event.text("status") == "settled"]
+    by_request: dict[str, list[Event]] = {}
+    for event in stores:
+        by_request.setdefault(event.request_id, []).append(event)
+    return by_request

@@ -1,0 +1,192 @@
+"""P1, no loss: what was accepted ends in exactly one terminal state, and nothing else exists."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from edgescale.harness.checkers.base import Case, Verdict
+from edgescale.harness.checkers.calls import Call, client_calls, settlements
+from edgescale.harness.checkers.entries import Entries, Entry
+from edgescale.harness.checkers.faults import Losses
+from edgescale.harness.checkers.spans import Span
+from edgescale.harness.history import TERMINAL, Event, History
+
+PROMISE, TITLE = "P1", "no loss"
+
+
+@dataclass(slots=True)
+class Task:
+    """All that is known of one request id.
+
+    Attributes:
+        attempts: submissions and uploads.
+        made_up: by the nemesis.
+        seen: when it was surely in the system, each with the event that says so.
+        settled: as `seen`, with a terminal state.
+        entered_ns: when it last came into the system anew, as far as that was recorded.
+        finals: how it stood at the end; one event, if all is well.
+    """
+
+    attempts: list[Call] = field(default_factory=list)
+    made_up: bool = False
+    seen: list[tuple[Span, Event]] = field(default_factory=list)
+    settled: list[Span] = field(default_factory=list)
+    entered_ns: int = 0
+    finals: list[Event] = field(default_factory=list)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether somebody was told so."""
+        return bool(self.seen)
+
+    @property
+    def refused(self) -> bool:
+        """Whether all who tried were told that nothing was done."""
+        return bool(self.attempts) and all(call.refused for call in self.attempts)
+
+
+class Tasks:
+    """A view: all request ids that anything is known of, in the order in which they were first heard of."""
+
+    def __init__(self, history: History) -> None:
+        self.known: dict[str, Task] = {}
+        for event in history.events:
+            if event.request_id:
+                self._note(self.known.setdefault(event.request_id, Task()), event)
+        for call in history.view(client_calls):
+            if call.request_id:
+                self._note_call(self.known.setdefault(call.request_id, Task()), call)
+        for call in history.view(settlements):
+            if call.end is not None and call.end.text("status") == "settled":
+                self.known[call.request_id].settled.append(call.span)
+
+    @staticmethod
+    def _note(task: Task, event: Event) -> None:
+        moment = Span(event.time_ns, event.time_ns)
+        if (event.actor == "nemesis" and event.operation != "fault") or event.text("why") == "injected":
+            task.made_up = True
+        elif event.operation == "final" and event.text("state"):
+            task.finals.append(event)
+        elif event.operation in {"accept", "resubmit"}:
+            task.seen.append((moment, event))
+            if event.operation == "resubmit" or event.flag("new"):
+                task.entered_ns = event.time_ns
+        elif event.operation == "store":
+            task.settled.append(moment)
+
+    @staticmethod
+    def _note_call(task: Task, call: Call) -> None:
+        if call.start.operation != "fetch":
+            task.attempts.append(call)
+        if call.end is not None and call.accepted:
+            task.seen.append((call.span, call.end))
+        if call.answer is not None:
+            task.settled.append(call.span)
+
+
+def check(history: History) -> Verdict:
+    """Judge P1.
+
+    A loss is allowed where Redis lost data within the durability that the header declares, where it was wiped on
+    purpose, or where the record of a settled task has expired. Tasks of unknown outcome may exist: `recovered`.
+    """
+    case = Case(history, PROMISE, TITLE)
+    tasks = history.view(Tasks).known
+    _doubt(case, history, tasks)
+    for request_id, task in tasks.items():
+        _ends(case, history, request_id, task)
+    _invented(case, history, tasks)
+    _leftovers(case, history)
+    return case.verdict()
+
+
+def _doubt(case: Case, history: History, tasks: Mapping[str, Task]) -> None:
+    if not any(task.accepted for task in tasks.values()):
+        case.doubt("nothing was accepted")
+    finals = history.named("final")
+    if not finals:
+        case.doubt("there is no final section")
+    elif not any("backlog" in event.fields for event in finals):
+        case.doubt("the final section says nothing of the lanes")
+
+
+def _ends(case: Case, history: History, request_id: str, task: Task) -> None:
+    """One terminal state for whatever was accepted or is there."""
+    _count(case, task)
+    states = {event.text("state") for event in task.finals}
+    if len(states) > 1:
+        case.find("two_ends", f"{request_id} ended as {' and as '.join(sorted(states))}", *task.finals)
+    for event in task.finals:
+        if event.text("state") not in TERMINAL:
+            case.find("unfinished", f"{request_id} is still {event.text('state')} after the drain", event)
+    if task.accepted and not task.finals and history.named("final"):
+        if _may_be_gone(history, task):
+            case.counts["gone_as_allowed"] += 1
+        else:
+            event = task.seen[-1][1]
+            case.find("lost", f"{request_id} was accepted, and at the end nothing is known of it", event)
+
+
+def _count(case: Case, task: Task) -> None:
+    case.counts["attempted"] += bool(task.attempts)
+    case.counts["accepted"] += task.accepted
+    case.counts["refused"] += task.refused
+    case.counts["recovered"] += bool(task.finals) and not task.accepted and not task.refused
+
+
+def _may_be_gone(history: History, task: Task) -> bool:
+    """Whether a loss after everything that was seen of the task, or its expiry, explains that it is gone."""
+    losses = history.view(Losses)
+    spans = [*(span for span, _ in task.seen), *task.settled]
+    since_ns = 0
+    for lost in losses.events:
+        began_ns = min((span.end_ns for span in spans if span.end_ns > since_ns), default=0)
+        if max(span.start_ns for span in spans) <= lost.time_ns and began_ns >= losses.reach_ns(lost):
+            return True
+        since_ns = lost.time_ns
+    return any(span.end_ns >= task.entered_ns and losses.expired(span, history.end_ns) for span in task.settled)
+
+
+def _invented(case: Case, history: History, tasks: Mapping[str, Task]) -> None:
+    """No task that was refused, and none that nobody asked for."""
+    anonymous = sum(not call.request_id and not call.refused for call in history.view(client_calls))
+    strangers: list[Event] = []
+    for request_id, task in tasks.items():
+        evidence = _evidence(history.about(request_id))
+        if evidence is None or task.made_up:
+            continue
+        if task.refused:
+            case.find(
+                "refused_but_done", f"{request_id} was refused, and yet it exists", task.attempts[0].end, evidence
+            )
+        elif not task.attempts:
+            strangers.append(evidence)
+    if len(strangers) > anonymous:
+        for event in strangers:
+            case.find("invented", f"{event.request_id} exists, and nobody ever submitted it", event)
+
+
+def _evidence(events: Sequence[Event]) -> Event | None:
+    """The first event that shows that a task exists."""
+    shows = {"accept", "add", "deliver", "store", "final"}
+    return next((event for event in events if event.operation in shows), None)
+
+
+def _leftovers(case: Case, history: History) -> None:
+    """Nothing is queued or running after the drain, by count and by identity."""
+    for event in history.named("final"):
+        if event.number("backlog") or event.number("pending"):
+            sentence = f"lane {event.text('lane')} holds {event.number('backlog')} entries after the drain"
+            case.find("backlog_left", sentence, event)
+    if history.named("final"):
+        for entry in history.view(Entries):
+            if _left(history, entry):
+                sentence = f"the entry {entry.entry_id} of {entry.request_id} was never removed"
+                case.find("entry_left", sentence, entry.added)
+
+
+def _left(history: History, entry: Entry) -> bool:
+    added = entry.added
+    if added is None or entry.deleted is not None:
+        return False
+    lost = history.view(Losses).events
+    return not any(event.time_ns >= added.time_ns and event.text("what") != "groups" for event in lost)

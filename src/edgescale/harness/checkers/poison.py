@@ -1,0 +1,98 @@
+"""P5, poison ends: a task is tried so often and no more, then it is among the dead letters, and only then."""
+
+from collections.abc import Set as AbstractSet
+
+from edgescale.harness.checkers.base import Case, Verdict
+from edgescale.harness.checkers.entries import Delivery, Entries, Entry
+from edgescale.harness.checkers.faults import Losses
+from edgescale.harness.checkers.spans import Span
+from edgescale.harness.history import Event, History
+
+PROMISE, TITLE = "P5", "poison ends"
+DEAD, UNDECODABLE = "dead_lettered", "UNDECODABLE"
+
+
+def check(history: History) -> Verdict:
+    """Judge P5. What does not decode may be buried at its first delivery."""
+    case = Case(history, PROMISE, TITLE)
+    undecodable = _undecodable(history)
+    early = {event.request_id: event for event in history.named("final") if _ends_early(history, event)}
+    for entry in history.view(Entries):
+        _tries(case, history, entry)
+        for held in entry.deliveries:
+            _last_try(case, history, held)
+            if _buried_early(history, held):
+                early[entry.request_id] = held.event
+    for request_id, event in early.items():
+        if request_id not in undecodable:
+            case.find("buried_early", f"{request_id} was buried before all its tries were used", event)
+    for event in history.named("final"):
+        _dead_or_not(case, history, event)
+    if not history.named("final"):
+        case.doubt("there is no final section")
+    return case.verdict()
+
+
+def _undecodable(history: History) -> AbstractSet[str]:
+    """The ids of tasks that no worker could decode, or that the nemesis made up."""
+    return {
+        event.request_id
+        for event in history.events
+        if UNDECODABLE in {event.text("reason"), event.text("task_reason")}
+        or event.text("why") == "injected"
+        or (event.actor == "nemesis" and event.operation != "fault")
+    }
+
+
+def _tries(case: Case, history: History, entry: Entry) -> None:
+    """At most N tries count; what a draining worker gave back does not, and Redis may forget how many there were."""
+    attempts_max = history.header.terms.attempts_max
+    forgot_ns = max((lost.time_ns for lost in history.view(Losses).events), default=0)
+    tries = [
+        event
+        for event in history.about(entry.request_id)
+        if event.operation == "handle" and event.phase == "invoke" and event.text("entry") == entry.entry_id
+    ]
+    drains = sum(delivery.drained for delivery in entry.deliveries)
+    counted = sum(event.time_ns >= forgot_ns for event in tries)
+    case.counts["tries"] += len(tries)
+    if counted > attempts_max + drains or any(event.number("attempt") > attempts_max for event in tries):
+        sentence = f"{entry.request_id} was tried {len(tries)} times, and {attempts_max} are allowed"
+        case.find("too_many_tries", sentence, *tries)
+
+
+def _last_try(case: Case, history: History, held: Delivery) -> None:
+    """Who fails at the last try buries the task, and does not hand it back for another one."""
+    returned = held.returned
+    last = held.attempt >= history.header.terms.attempts_max
+    if last and returned is not None and not held.drained:
+        sentence = f"{held.event.request_id} failed at its last try, and was handed back for another one"
+        case.find("not_buried", sentence, held.event, returned.start)
+
+
+def _buried_early(history: History, held: Delivery) -> bool:
+    ends = [call.end for call in held.settles if call.end is not None]
+    buried = any(end.text("status") == "settled" and end.text("state") == DEAD for end in ends)
+    return buried and held.attempt < history.header.terms.attempts_max
+
+
+def _ends_early(history: History, event: Event) -> bool:
+    counted = "attempts" in event.fields and event.number("attempts") < history.header.terms.attempts_max
+    return event.text("state") == DEAD and counted
+
+
+def _dead_or_not(case: Case, history: History, event: Event) -> None:
+    """A task is among the dead letters if that is its state, and in no other case."""
+    state = event.text("state")
+    if "dead" not in event.fields:
+        return
+    case.counts["buried"] += event.flag("dead")
+    if state == DEAD and not event.flag("dead"):
+        case.find("not_among_dead", f"{event.request_id} is dead-lettered, and not among the dead letters", event)
+    stores = history.view(Entries).stores.get(event.request_id, ())
+    # A record expires before its dead letter does; the id may then have had a second life.
+    expired = any(
+        history.view(Losses).expired(Span(store.time_ns, store.time_ns), event.time_ns) for store in stores[:1]
+    )
+    if event.flag("dead") and state not in {DEAD, ""} and not expired:
+        case.find("dead_beside_other", f"{event.request_id} is {state}, and among the dead letters", event)

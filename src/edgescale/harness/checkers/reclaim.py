@@ -1,0 +1,165 @@
+"""P4, reclaim: the work of the dead is taken over in time, the living keep theirs, and losers settle nothing."""
+
+from itertools import pairwise
+
+from edgescale.harness.checkers.base import Case, Verdict
+from edgescale.harness.checkers.calls import Call
+from edgescale.harness.checkers.capacity import Capacity
+from edgescale.harness.checkers.entries import Delivery, Entries, Entry
+from edgescale.harness.checkers.faults import REDIS, Lives, Losses, Unrests, windows
+from edgescale.harness.checkers.spans import FOREVER, Span
+from edgescale.harness.history import NS_PER_MS, Event, History
+
+PROMISE, TITLE = "P4", "reclaim"
+
+
+def check(history: History) -> Verdict:
+    """Judge P4.
+
+    Nothing is assumed of when Redis did what a worker heard of later: a theft is reported where even the earliest
+    possible renewal was younger than the lease, and a settlement by a loser where it cannot have come before the loss.
+    """
+    case = Case(history, PROMISE, TITLE)
+    for entry in history.view(Entries):
+        for held in entry.deliveries:
+            _taken_over(case, history, entry, held)
+            _retried(case, history, entry, held)
+            _fenced(case, history, entry, held)
+        for held, following in pairwise(entry.deliveries):
+            case.counts["redeliveries"] += 1
+            if not _stolen(case, history, held, following):
+                _caused(case, history, held, following)
+    return case.verdict()
+
+
+def _lease_ns(history: History) -> int:
+    return history.header.terms.lease_ms * NS_PER_MS
+
+
+def _sweep_ns(history: History) -> int:
+    return (history.header.terms.sweep_ms + history.header.bounds.reclaim_ms) * NS_PER_MS
+
+
+def _taken_over(case: Case, history: History, entry: Entry, held: Delivery) -> None:
+    """What a worker holds when it dies or falls asleep is somebody else's within lease, sweep and a second."""
+    silenced = None if held.ended else _silenced(history, entry, held)
+    if silenced is None:
+        return
+    case.counts["silenced"] += 1
+    bound_ns = _lease_ns(history) + _sweep_ns(history)
+    if history.view(Capacity).overdue(entry, held, silenced.time_ns, bound_ns):
+        verb = "died" if silenced.operation == "crash" else "fell asleep"
+        sentence = f"{held.actor} {verb} with {entry.request_id}, and nobody took it over within {_ms(bound_ns)} ms"
+        case.find("not_taken_over", sentence, held.event, silenced)
+
+
+def _silenced(history: History, entry: Entry, held: Delivery) -> Event | None:
+    """The crash, or the pause for longer than it takes to be given up, that struck a worker while it held the entry."""
+    lives = history.view(Lives)
+    following = entry.after(held)
+    until = following.event.index if following else FOREVER
+    crash = lives.crashes.get(held.actor)
+    if crash is not None and held.event.index < crash.index < until:
+        return crash
+    bound_ns = _lease_ns(history) + _sweep_ns(history)
+    for pause in lives.pauses(held.actor):
+        deadline_ns = history.view(Capacity).unrest(entry.lane).deadline(pause.time_ns, bound_ns)
+        if held.event.index < pause.index < until and lives.resumed_ns(held.actor, pause) > deadline_ns:
+            return pause
+    return None
+
+
+def _retried(case: Case, history: History, entry: Entry, held: Delivery) -> None:
+    """A task that is to be tried again is tried again when its delay is over."""
+    returned = held.returned
+    if returned is None or returned.end is None or returned.phase != "ok" or held.drained:
+        return
+    case.counts["retries"] += 1
+    delay_ns = max(_lease_ns(history) - returned.start.number("idle_ms") * NS_PER_MS, 0)
+    bound_ns = delay_ns + _sweep_ns(history)
+    if history.view(Capacity).overdue(entry, held, returned.end.time_ns, bound_ns):
+        sentence = f"{entry.request_id} was to be tried again, and was not within {_ms(bound_ns)} ms"
+        case.find("not_retried", sentence, held.event, returned.end)
+
+
+def _stolen(case: Case, history: History, held: Delivery, following: Delivery) -> bool:
+    """Whether an entry was reclaimed although its lease cannot have run out."""
+    renewed_ns = _lease_began_ns(history, held)
+    span = Span(renewed_ns, following.event.time_ns)
+    too_early = following.event.time_ns < renewed_ns + _lease_ns(history)
+    excused = held.returned is not None or following.event.text("how") != "reclaim"
+    if not too_early or excused or history.view(Losses).any_in(span) or _clock_jumped(history, span):
+        return False
+    sentence = (
+        f"{following.actor} took {held.event.request_id} from {held.actor} "
+        f"{_ms(following.event.time_ns - renewed_ns)} ms after its lease began anew"
+    )
+    case.find("stolen", sentence, held.event, following.event)
+    return True
+
+
+def _lease_began_ns(history: History, held: Delivery) -> int:
+    """The earliest moment at which the last lease can have begun.
+
+    A delivery may have been on its way for a while; for longer than a reply is waited for only where something was
+    disturbed, and then nothing is known.
+    """
+    if held.renewals:
+        return held.renewals[-1].start_ns
+    heard_ns = held.event.time_ns
+    # The incarnation held nothing before it was ready, and whatever befell its name until then is no concern of it.
+    born_ns = history.view(Lives).ready_ns(held.actor) + 1
+    disturbed = history.view(Unrests).of(held.event.name, REDIS)
+    if disturbed.meets(Span(max(heard_ns - _lease_ns(history), born_ns), heard_ns)):
+        return born_ns
+    return max(heard_ns - history.header.bounds.reply_ms * NS_PER_MS, born_ns)
+
+
+def _clock_jumped(history: History, span: Span) -> bool:
+    return any(
+        window.fault.startswith("clock") and window.touches([REDIS]) and window.span.meets(span)
+        for window in history.view(windows)
+    )
+
+
+def _caused(case: Case, history: History, held: Delivery, following: Delivery) -> None:
+    """Each redelivery has a cause: its owner gave up, or something happened to the owner or to Redis."""
+    given_up = held.returned is not None or any(call.phase == "info" for call in held.settles)
+    unseen_between = following.attempt > held.attempt + 1
+    span = Span(_lease_began_ns(history, held), following.event.time_ns)
+    disturbed = history.view(Unrests).of(held.event.name, REDIS)
+    if not given_up and not unseen_between and not disturbed.meets(span):
+        sentence = (
+            f"{held.event.request_id} was taken from {held.actor}, which lived and was not disturbed, "
+            f"and given to {following.actor}"
+        )
+        case.find("no_cause", sentence, held.event, following.event)
+
+
+def _fenced(case: Case, history: History, entry: Entry, held: Delivery) -> None:
+    """Who lost an entry to another cannot settle it."""
+    for call in held.settles:
+        if call.end is None or call.end.text("status") != "settled":
+            continue
+        for other in entry.deliveries:
+            if _took_away(history, held, other, call):
+                sentence = f"{held.actor} settled {entry.request_id}, which was {other.actor}'s by then"
+                case.find("settled_by_loser", sentence, held.event, other.event, call.end)
+
+
+def _took_away(history: History, held: Delivery, other: Delivery, settle: Call) -> bool:
+    """Whether the other surely had the entry, after `held`, when it was settled.
+
+    An entry that is settled is gone, so the other must have got it before. It may have lost it again to the first one,
+    unheard: only after a lease without renewal, or by giving it back.
+    """
+    later = other.attempt > held.attempt or (held.returned is not None and other.event.index > held.event.index)
+    if other.consumer == held.consumer or not later or other.returned is not None:
+        return False
+    settled_ns = settle.span.end_ns
+    kept = settled_ns - _lease_began_ns(history, other) < _lease_ns(history)
+    return kept and not history.view(Losses).any_in(Span(settle.span.start_ns, other.event.time_ns))
+
+
+def _ms(duration_ns: int) -> int:
+    return duration_ns // NS_PER_MS
