@@ -88,7 +88,7 @@ class AgentRegistry:
             found += [(float(score), name.decode()) for name, score in zip(rows[::2], rows[1::2], strict=True)]
         found.sort(reverse=True)
         following = str(start + size) if len(found) > start + size else ""
-        now_ms = await self._now_ms()
+        now_ms = await self._connection.now_ms()
         agents = await asyncio.gather(*(self._agent(name, now_ms) for _, name in found[start : start + size]))
         return AgentPage([agent for agent in agents if agent is not None], following)
 
@@ -115,11 +115,6 @@ class AgentRegistry:
         agent.first_seen_time.FromMilliseconds(int(flat[b"first_seen_ms"]))
         agent.last_seen_time.FromMilliseconds(int(flat[b"last_seen_ms"]))
         return agent
-
-    async def _now_ms(self) -> int:
-        # The clock that stamped the beats, not this process's own.
-        seconds, microseconds = await self._connection.command("TIME")
-        return int(seconds) * 1000 + int(microseconds) // 1000
 
     def _state(self, last_seen_ms: int, now_ms: int) -> heartbeat_pb2.AgentState.ValueType:
         silence_ms = now_ms - last_seen_ms

@@ -141,6 +141,15 @@ class Connection:
                 raise
             return True
 
+    async def now_ms(self) -> int:
+        """Milliseconds since 1970 by the server's clock, which is the one that stamps entries.
+
+        Raises:
+            BrokerUnavailable: Redis is away.
+        """
+        seconds, microseconds = await self.command("TIME")
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
     def for_blocking(self, block_ms: int) -> "Connection":
         """A connection of its own for commands that wait at the server for up to `block_ms`."""
         return Connection(self._url, timeout_ms=self._timeout_ms, connections_max=1, block_ms=block_ms)

@@ -51,12 +51,8 @@ class LaneInspector:
         Raises:
             BrokerUnavailable: Redis is away.
         """
-        now_ms = await self._now_ms()
+        now_ms = await self._connection.now_ms()
         return [await self._lane(name, now_ms) for name in sorted(names)]
-
-    async def _now_ms(self) -> int:
-        seconds, microseconds = await self._connection.command("TIME")
-        return int(seconds) * 1000 + int(microseconds) // 1000
 
     async def _lane(self, name: str, now_ms: int) -> LaneStatus:
         backlog = 0
