@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from edgescale.broker.connection import Connection, Script
+from edgescale.broker.connection import Connection
+from edgescale.broker.script import Script
 from edgescale.errors import (
     BrokerUnavailable,
     InternalError,

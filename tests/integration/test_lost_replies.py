@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from edgescale.broker.connection import Script
+from edgescale.broker.script import Script
 from edgescale.errors import (
     BrokerUnavailable,
 )

@@ -4,10 +4,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from edgescale.broker.commit import GroupCommit, Item
-from edgescale.broker.connection import Argument, Connection, Script, flat_dict
+from edgescale.broker.connection import Argument, Connection, flat_dict
 from edgescale.broker.keys import GROUP, Keys
 from edgescale.broker.model import Entry, GiveBack, Receipt, Settlement, SettleStatus, Submission, TaskRecord
 from edgescale.broker.reconnect import persist
+from edgescale.broker.script import Script
 from edgescale.chance import Chance
 from edgescale.config import Settings
 from edgescale.errors import Conflict, GroupMissing, LaneFull

@@ -6,11 +6,8 @@ timeout. What is sent again here is sent by us, and only scripts that may be rep
 """
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 from redis import exceptions as foreign
@@ -19,6 +16,7 @@ from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from edgescale.broker.script import Script
 from edgescale.errors import BrokerUnavailable, ConfigError, EdgeScaleError, GroupMissing, InternalError, Overloaded
 
 Argument = str | bytes | int
@@ -41,24 +39,6 @@ _FOREIGN = (
 )
 # Error codes of servers that are there but cannot serve now. Source: Redis, "Error handling" of each command.
 _AWAY_CODES = ("BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "TRYAGAIN", "UNBLOCKED")
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A Lua script of this package; its contract stands on top of its file."""
-
-    name: str
-    body: str
-    sha: str
-
-    @classmethod
-    def load(cls, name: str) -> "Script":
-        """Read `scripts/<name>.lua`, put the shared functions behind its first line, and hash it."""
-        folder = resources.files("edgescale.broker") / "scripts"
-        shebang, _, rest = (folder / f"{name}.lua").read_text("utf-8").partition("\n")
-        body = f"{shebang}\n{(folder / '_prelude.lua').read_text('utf-8')}\n{rest}"
-        # SHA-1 is how EVALSHA names a script, not a matter of security.
-        return cls(name, body, hashlib.sha1(body.encode(), usedforsecurity=False).hexdigest())
 
 
 class Connection:
