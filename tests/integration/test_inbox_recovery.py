@@ -145,6 +145,20 @@ async def test_a_task_lost_by_a_flush_is_submitted_again_and_answered(server: Se
         assert succeeded(await waiting)
 
 
+async def test_a_task_that_is_submitted_again_tells_its_waiter(told: Rig) -> None:
+    async with serving(told.inbox()) as inbox:
+        given = submission()
+        with inbox.expect("r1") as wait:
+            await told.broker.submit(given, inbox=inbox.name)
+            wait.accepted(given)
+            await told.connection.command("FLUSHALL")
+            await publish(told, inbox, "r1")
+            await eventually(told.backlog)
+            assert await told.inboxes("r1") == [inbox.name]
+            await settle_all(told)
+            assert succeeded(await wait.result(2))
+
+
 async def test_many_tasks_lost_by_a_flush_are_all_answered(server: Server) -> None:
     async with open_rig(server.url, inbox_recheck_ms=OFTEN_MS) as rig, serving(rig.inbox()) as inbox:
         waits = [asyncio.create_task(wait_for_accepted(rig, inbox, f"r{number}", 20)) for number in range(300)]
