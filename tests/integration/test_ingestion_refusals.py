@@ -20,6 +20,7 @@ from edgescale.v1.ingestion_service_pb2 import (
     ListAgentsRequest,
     ListLanesRequest,
     SendHeartbeatRequest,
+    UploadFileEnd,
     UploadFileRequest,
     UploadFileStart,
 )
@@ -110,6 +111,8 @@ async def test_a_wrong_text_is_refused_with_its_field(
 
 
 FULL = b"x" * CHUNK_BYTES_MAX
+ANNOUNCED = UploadFileRequest(start=UploadFileStart(explicit_end=True))
+END = UploadFileRequest(end=UploadFileEnd())
 INVALID, LARGE, UNLIKE = (
     ("INVALID_ARGUMENT", "INVALID_INPUT"),
     ("INVALID_ARGUMENT", "TOO_LARGE"),
@@ -141,6 +144,10 @@ INVALID, LARGE, UNLIKE = (
         ([start(content_type="text/plain\n"), chunk(b"ab")], INVALID, "metadata.content_type"),
         ([start(name="x" * 20_000), chunk(b"ab")], LARGE, "metadata.name"),
         ([start(request_id="a/b"), chunk(b"ab")], INVALID, "request_id"),
+        ([start(), END, chunk(b"ab")], INVALID, "end"),
+        # Cut off, by the look of it: gRPC ends the messages of a cancelled call as if all had come.
+        ([ANNOUNCED, chunk(b"ab")], UNLIKE, "end"),
+        ([ANNOUNCED], UNLIKE, "end"),
     ],
 )
 async def test_a_wrong_upload_is_refused_with_its_field_and_leaves_nothing(

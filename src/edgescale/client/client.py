@@ -167,7 +167,10 @@ class Client:
                 sha256=sha256,
             )
             start = ingestion_service_pb2.UploadFileStart(
-                metadata=metadata, request_id=self._id(request_id), respond_async=respond_async
+                metadata=metadata,
+                request_id=self._id(request_id),
+                respond_async=respond_async,
+                explicit_end=True,
             )
         chunks = read(source) if isinstance(source, Path) else source
         return (await upload(self._stub.UploadFile(timeout=timeout_s), start, chunks)).task

@@ -12,7 +12,7 @@ from edgescale.calls import SentStatus
 from edgescale.config import CHUNK_BYTES_MAX
 from edgescale.errors import InvalidInput, TooLarge, Unavailable
 from edgescale.status import DETAILS_KEY, from_status
-from edgescale.v1.ingestion_service_pb2 import UploadFileRequest, UploadFileResponse, UploadFileStart
+from edgescale.v1.ingestion_service_pb2 import UploadFileEnd, UploadFileRequest, UploadFileResponse, UploadFileStart
 
 UploadCall = aio.StreamUnaryCall[UploadFileRequest, UploadFileResponse]
 
@@ -88,6 +88,7 @@ async def _pump(call: UploadCall, start: UploadFileStart, chunks: AsyncIterator[
         await call.write(UploadFileRequest(start=start))
         async for chunk in chunks:
             await call.write(UploadFileRequest(chunk=chunk))
+        await call.write(UploadFileRequest(end=UploadFileEnd()))
         await call.done_writing()
     except (aio.AioRpcError, asyncio.InvalidStateError):
         # The server has ended the call early; the call itself knows why.

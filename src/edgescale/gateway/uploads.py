@@ -20,7 +20,7 @@ from edgescale.gateway.upstream import Ingestion, translated
 from edgescale.gateway.waits import until_gone
 from edgescale.uploads.reslice import Reslicer
 from edgescale.v1 import file_pb2
-from edgescale.v1.ingestion_service_pb2 import UploadFileRequest, UploadFileResponse, UploadFileStart
+from edgescale.v1.ingestion_service_pb2 import UploadFileEnd, UploadFileRequest, UploadFileResponse, UploadFileStart
 from edgescale.v1.task_pb2 import Task
 
 # The declaration first, then bytes of the file in pieces of any size.
@@ -70,7 +70,7 @@ def _form_metadata(opened: FileOpened, name: str | None) -> file_pb2.FileMetadat
 
 
 async def messages(parts: Parts, request_id: str, bytes_max: int) -> Messages:
-    """The messages of an upload: its start, then chunks of 64 KiB, the last of them shorter.
+    """The messages of an upload: its start, chunks of 64 KiB, the last of them shorter, and its end.
 
     Raises:
         TooLarge: there are more than `bytes_max` bytes.
@@ -81,7 +81,7 @@ async def messages(parts: Parts, request_id: str, bytes_max: int) -> Messages:
         async for part in parts:
             if isinstance(part, file_pb2.FileMetadata):
                 # The answer comes with the acceptance, so that a caller who goes on waiting has an id by then.
-                start = UploadFileStart(metadata=part, request_id=request_id, respond_async=True)
+                start = UploadFileStart(metadata=part, request_id=request_id, respond_async=True, explicit_end=True)
                 yield UploadFileRequest(start=start)
                 continue
             room -= len(part)
@@ -91,6 +91,7 @@ async def messages(parts: Parts, request_id: str, bytes_max: int) -> Messages:
                 yield UploadFileRequest(chunk=chunk)
     if rest := reslicer.flush():
         yield UploadFileRequest(chunk=rest)
+    yield UploadFileRequest(end=UploadFileEnd())
 
 
 async def upload(

@@ -11,7 +11,7 @@ from edgescale.broker.agents import AgentRegistry
 from edgescale.broker.inspect import LaneInspector
 from edgescale.broker.model import LaneStatus, TaskRecord
 from edgescale.config import Settings
-from edgescale.errors import EdgeScaleError, InternalError, InvalidInput, UploadStalled
+from edgescale.errors import EdgeScaleError, InternalError, InvalidInput, OutOfRange, UploadStalled
 from edgescale.ingestion.admission import Admission
 from edgescale.ingestion.checks import TRACEPARENT, check_wait
 from edgescale.ingestion.intake import Intake
@@ -94,7 +94,7 @@ class IngestionService(ingestion_service_pb2_grpc.IngestionServiceServicer):
             raise InvalidInput("start", "must come first, before any chunk")
         record = await self._intake.upload(
             first.start.metadata,
-            _chunks(messages),
+            _chunks(messages, explicit_end=first.start.explicit_end),
             request_id=first.start.request_id,
             traceparent=_traceparent(context),
             wait_s=_listens_s(context),
@@ -202,11 +202,18 @@ async def _next(
         raise UploadStalled(f"no chunk came for {UPLOAD_IDLE_S:.0f} seconds") from error
 
 
-async def _chunks(messages: AsyncIterator[ingestion_service_pb2.UploadFileRequest]) -> AsyncIterator[bytes]:
-    while (message := await _next(messages)) is not None:
+async def _chunks(
+    messages: AsyncIterator[ingestion_service_pb2.UploadFileRequest], *, explicit_end: bool
+) -> AsyncIterator[bytes]:
+    while (message := await _next(messages)) is not None and message.WhichOneof("part") != "end":
         if message.WhichOneof("part") != "chunk":
-            raise InvalidInput("chunk", "must be set in every message after the first")
+            raise InvalidInput("chunk", "must be set in every message between the first and the end")
         yield message.chunk
+    if message is not None and await _next(messages) is not None:
+        raise InvalidInput("end", "must be the last message")
+    # grpc.aio ends the messages of a call that its sender has cancelled as if all had come, and says so only later.
+    if message is None and explicit_end:
+        raise OutOfRange("end", "was announced, and the messages ended without it")
 
 
 def _lane(lane: LaneStatus) -> ingestion_service_pb2.Lane:

@@ -122,21 +122,27 @@ class UploadFileRequest(_message.Message):
 
     START_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
     chunk: _builtins.bytes
     """1 byte to 64 KiB of the file."""
     @_builtins.property
     def start(self) -> Global___UploadFileStart: ...
+    @_builtins.property
+    def end(self) -> Global___UploadFileEnd:
+        """The last message, where the start announced it."""
+
     def __init__(
         self,
         *,
         start: Global___UploadFileStart | None = ...,
         chunk: _builtins.bytes = ...,
+        end: Global___UploadFileEnd | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "part", b"part", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "end", b"end", "part", b"part", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "part", b"part", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "end", b"end", "part", b"part", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["start", "chunk"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["start", "chunk", "end"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
@@ -151,9 +157,14 @@ class UploadFileStart(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     RESPOND_ASYNC_FIELD_NUMBER: _builtins.int
+    EXPLICIT_END_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     respond_async: _builtins.bool
     """Answer as soon as the task is accepted."""
+    explicit_end: _builtins.bool
+    """The sender will end the upload with an end message; without one it is broken, and nothing of it is kept. Recommended
+    where the size is not declared: to a server, a sender that is cut off can look like one that has finished.
+    """
     @_builtins.property
     def metadata(self) -> _file_pb2.FileMetadata: ...
     def __init__(
@@ -162,14 +173,32 @@ class UploadFileStart(_message.Message):
         metadata: _file_pb2.FileMetadata | None = ...,
         request_id: _builtins.str = ...,
         respond_async: _builtins.bool = ...,
+        explicit_end: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "request_id", b"request_id", "respond_async", b"respond_async"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explicit_end", b"explicit_end", "metadata", b"metadata", "request_id", b"request_id", "respond_async", b"respond_async"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UploadFileStart: _TypeAlias = UploadFileStart  # noqa: Y015
+
+@_typing.final
+class UploadFileEnd(_message.Message):
+    """Ends an upload: all chunks were sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadFileEnd: _TypeAlias = UploadFileEnd  # noqa: Y015
 
 @_typing.final
 class UploadFileResponse(_message.Message):

@@ -98,7 +98,8 @@ class IngestionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UploadFile(self, request_iterator, context):
-        """First message metadata, then chunks of at most 64 KiB. Answered with the report, like AnalyzeText.
+        """First message metadata, then chunks of at most 64 KiB, then an end if it was announced. Answered with the report,
+        like AnalyzeText.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

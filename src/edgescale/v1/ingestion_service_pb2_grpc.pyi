@@ -45,7 +45,9 @@ class IngestionServiceStub:
     AnalyzeText: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.AnalyzeTextRequest, _ingestion_service_pb2.AnalyzeTextResponse]
     """Answered with the result, within the caller's deadline. After DEADLINE_EXCEEDED the task goes on; GetTask has it."""
     UploadFile: _grpc.StreamUnaryMultiCallable[_ingestion_service_pb2.UploadFileRequest, _ingestion_service_pb2.UploadFileResponse]
-    """First message metadata, then chunks of at most 64 KiB. Answered with the report, like AnalyzeText."""
+    """First message metadata, then chunks of at most 64 KiB, then an end if it was announced. Answered with the report,
+    like AnalyzeText.
+    """
     GetTask: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.GetTaskRequest, _ingestion_service_pb2.GetTaskResponse]
     """What is known of a task; waits for a terminal state as long as wait says."""
     ListAgents: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.ListAgentsRequest, _ingestion_service_pb2.ListAgentsResponse]
@@ -70,7 +72,9 @@ class IngestionServiceAsyncStub(IngestionServiceStub):
     AnalyzeText: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.AnalyzeTextRequest, _ingestion_service_pb2.AnalyzeTextResponse]  # type: ignore[assignment]
     """Answered with the result, within the caller's deadline. After DEADLINE_EXCEEDED the task goes on; GetTask has it."""
     UploadFile: _aio.StreamUnaryMultiCallable[_ingestion_service_pb2.UploadFileRequest, _ingestion_service_pb2.UploadFileResponse]  # type: ignore[assignment]
-    """First message metadata, then chunks of at most 64 KiB. Answered with the report, like AnalyzeText."""
+    """First message metadata, then chunks of at most 64 KiB, then an end if it was announced. Answered with the report,
+    like AnalyzeText.
+    """
     GetTask: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.GetTaskRequest, _ingestion_service_pb2.GetTaskResponse]  # type: ignore[assignment]
     """What is known of a task; waits for a terminal state as long as wait says."""
     ListAgents: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.ListAgentsRequest, _ingestion_service_pb2.ListAgentsResponse]  # type: ignore[assignment]
@@ -110,7 +114,9 @@ class IngestionServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_ingestion_service_pb2.UploadFileRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_ingestion_service_pb2.UploadFileResponse, _abc.Awaitable[_ingestion_service_pb2.UploadFileResponse]]:
-        """First message metadata, then chunks of at most 64 KiB. Answered with the report, like AnalyzeText."""
+        """First message metadata, then chunks of at most 64 KiB, then an end if it was announced. Answered with the report,
+        like AnalyzeText.
+        """
 
     @_abc_1.abstractmethod
     def GetTask(

@@ -24,7 +24,6 @@ from edgescale.v1.ingestion_service_pb2_grpc import (
 from edgescale.v1.task_pb2 import Task, TaskState
 
 PATIENCE_S = 10.0
-CANCELLATION_FOLLOWS_S = 0.03
 Context = aio.ServicerContext[Any, Any]
 Answer = Callable[[Any], Awaitable[Message]]
 Uploads = AsyncIterator[api.UploadFileRequest]
@@ -119,11 +118,15 @@ class ScriptedIngestion(IngestionServiceServicer):
         async for request in requests:
             if request.WhichOneof("part") == "start":
                 self.seen.append(request.start)
+                assert request.start.explicit_end
+            elif request.WhichOneof("part") == "end":
+                # The end of the messages says nothing: gRPC ends those of a cancelled call, too, before it tells so.
+                self.half_closed = True
             else:
                 self.chunks.append(request.chunk)
-        # When a call is cancelled, gRPC first ends its stream and then cancels its handler.
-        await asyncio.sleep(CANCELLATION_FOLLOWS_S)
-        self.half_closed = True
+        if not self.half_closed:
+            # The cancellation follows.
+            await asyncio.Event().wait()
         return api.UploadFileResponse(task=task("r-file", "QUEUED", file_id="f-1"))
 
     async def _reply(self, method: str, request: Any, context: Context) -> Any:
