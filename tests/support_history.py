@@ -110,8 +110,8 @@ class Story:
 
     def deliver(self, request_id: str, worker: str = ONE, attempt: int = 1, **fields: Any) -> "Story":
         usual: dict[str, Any] = {"lane": "text", "how": "read" if attempt == 1 else "reclaim", "consumer": worker}
-        entry = self.entry(request_id)
-        return self.tell(worker, "deliver", request_id, entry=entry, attempt=attempt, **(usual | fields))
+        usual |= {"entry": self.entry(request_id), "attempt": attempt}
+        return self.tell(worker, "deliver", request_id, **(usual | fields))
 
     def handle(self, request_id: str, worker: str = ONE, attempt: int = 1, phase: Phase = "ok") -> "Story":
         fields: dict[str, Any] = {"entry": self.entry(request_id), "attempt": attempt, "consumer": worker}

@@ -157,8 +157,10 @@ def _took_away(history: History, held: Delivery, other: Delivery, settle: Call) 
     if other.consumer == held.consumer or not later or other.returned is not None:
         return False
     settled_ns = settle.span.end_ns
-    kept = settled_ns - _lease_began_ns(history, other) < _lease_ns(history)
-    return kept and not history.view(Losses).any_in(Span(settle.span.start_ns, other.event.time_ns))
+    moments = [held.event.time_ns, other.event.time_ns, settled_ns]
+    # Where Redis forgot something in between, neither the order of attempts nor the settlement says anything.
+    forgot = history.view(Losses).any_in(Span(min(moments), max(moments)))
+    return not forgot and settled_ns - _lease_began_ns(history, other) < _lease_ns(history)
 
 
 def _ms(duration_ns: int) -> int:
