@@ -24,8 +24,9 @@ def parse_pairs(value: object) -> object:
     return {name.strip(): number.strip() for name, _, number in pairs}
 
 
+LANE = r"[a-z0-9][a-z0-9_-]{0,63}"
 Positive = Annotated[int, Field(gt=0)]
-Pairs = Annotated[dict[str, Positive], NoDecode, BeforeValidator(parse_pairs)]
+Pairs = Annotated[dict[Annotated[str, Field(pattern=f"^{LANE}$")], Positive], NoDecode, BeforeValidator(parse_pairs)]
 
 
 class Settings(BaseSettings):

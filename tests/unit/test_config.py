@@ -53,7 +53,7 @@ def test_a_lane_without_a_cap_of_its_own_has_the_common_one() -> None:
     assert (settings.cap_of("text"), settings.cap_of("file")) == (5, 100)
 
 
-@pytest.mark.parametrize("value", ["text", "text=", "text=many", "text=0", "text=-1"])
+@pytest.mark.parametrize("value", ["text", "text=", "text=many", "text=0", "text=-1", "=5", "Text=1", "a b=1"])
 def test_pairs_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("EDGESCALE_WORKER_LANES", value)
     with pytest.raises(ConfigError, match="EDGESCALE_WORKER_LANES"):

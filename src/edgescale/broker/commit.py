@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from edgescale.errors import EdgeScaleError, InternalError
+from edgescale.errors import EdgeScaleError, InternalError, Unavailable
 
 Item = TypeVar("Item")
 Reply = TypeVar("Reply")
@@ -86,7 +86,7 @@ class GroupCommit(Generic[Item, Reply]):
         except InternalError as error:
             await self._part(batch, error)
         except EdgeScaleError as error:
-            _fail(batch, error)
+            _fail([*batch, *self._given_up(error)], error)
         except Exception as error:  # noqa: BLE001 - a defect of one item must neither strand nor fail the others
             defect = InternalError()
             defect.__cause__ = error
@@ -99,6 +99,13 @@ class GroupCommit(Generic[Item, Reply]):
             for (_, future), reply in answered:
                 if not future.done():
                     future.set_result(reply)
+
+    def _given_up(self, error: EdgeScaleError) -> Sequence[tuple[Item, asyncio.Future[Reply]]]:
+        """Who else hears of it now: with the server away, those behind would time out one batch after the other."""
+        waiting = list(self._waiting) if isinstance(error, Unavailable) else []
+        if waiting:
+            self._waiting.clear()
+        return waiting
 
     async def _part(self, batch: Sequence[tuple[Item, asyncio.Future[Reply]]], error: InternalError) -> None:
         """One item that cannot be sent must not take its neighbours along: send each by itself."""
