@@ -100,7 +100,7 @@ def _checked(kind: type[T], raw: object, **parsed: object) -> T:
     """A dataclass made from a record; what is left out has its default."""
     if not isinstance(raw, dict):
         raise HistoryError(f"{kind.__name__} must be an object")
-    types = {item.name: item.type for item in dataclasses.fields(kind)}  # type: ignore[arg-type] - all are dataclasses
+    types = {item.name: item.type for item in dataclasses.fields(kind)}  # type: ignore[arg-type] # all are dataclasses
     for name, value in raw.items():
         if name not in types:
             raise HistoryError(f"{kind.__name__} has no {name!r}")
