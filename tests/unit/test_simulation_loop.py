@@ -1,0 +1,157 @@
+"""Virtual time: it jumps, its order follows from the seed, and nothing real is in reach."""
+
+import asyncio
+from collections.abc import Coroutine
+from random import Random
+from typing import Any
+
+import pytest
+
+from edgescale.harness.simulation import loop as loop_module
+from edgescale.harness.simulation.loop import REAL, SimulationLoop
+from edgescale.harness.simulation.node import Node
+from edgescale.harness.simulation.tasks import Deadlock, Livelock, NotSimulated, SimulationError
+
+
+def new_loop(seed: int = 1, **options: Any) -> SimulationLoop:
+    return SimulationLoop(Random(seed), **options)  # type: ignore[abstract] # the rest is set by name
+
+
+def run(main: Coroutine[Any, Any, Any], seed: int = 1) -> Any:
+    return new_loop(seed).run_until_complete(main)
+
+
+async def order_of_ten() -> list[int]:
+    seen: list[int] = []
+
+    async def step(number: int) -> None:
+        await asyncio.sleep(number % 2)
+        seen.append(number)
+
+    async with asyncio.TaskGroup() as steps:
+        for number in range(10):
+            steps.create_task(step(number))
+    return seen
+
+
+def test_time_jumps_to_the_next_timer() -> None:
+    async def main() -> float:
+        await asyncio.sleep(3600)
+        return asyncio.get_running_loop().time()
+
+    assert run(main()) == 3600
+
+
+def test_the_same_seed_gives_the_same_order_and_another_seed_another_one() -> None:
+    orders = [run(order_of_ten(), seed) for seed in range(1, 9)]
+
+    assert [run(order_of_ten(), seed) for seed in range(1, 9)] == orders
+    assert len({tuple(order) for order in orders}) > 1
+    assert all({*order[:5]} == {0, 2, 4, 6, 8} for order in orders)
+
+
+def test_a_timeout_passes_in_virtual_time() -> None:
+    async def main() -> float:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(5):
+                await asyncio.sleep(10)
+        return asyncio.get_running_loop().time()
+
+    assert run(main()) == 5
+
+
+def test_sets_of_tasks_are_walked_in_the_order_of_their_making() -> None:
+    async def main() -> list[str]:
+        tasks = [asyncio.create_task(asyncio.sleep(0), name=str(number)) for number in range(200)]
+        await asyncio.wait(tasks)
+        return [task.get_name() for task in {*tasks}]
+
+    assert run(main()) == run(main())
+
+
+def test_waiting_for_what_never_comes_is_a_deadlock() -> None:
+    async def main() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(Deadlock):
+        run(main())
+
+
+def test_going_in_circles_while_time_stands_still_is_a_livelock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "LIVELOCK_CALLBACKS", 1000)
+
+    async def main() -> None:
+        while True:  # noqa: ASYNC110 - the circle is the point
+            await asyncio.sleep(0)
+
+    with pytest.raises(Livelock):
+        run(main())
+
+
+def test_a_run_that_does_not_end_is_given_up() -> None:
+    async def main() -> None:
+        while True:  # noqa: ASYNC110 - a run without an end is the point
+            await asyncio.sleep(1)
+
+    with pytest.raises(SimulationError, match="did not end"):
+        new_loop(end_ns=10**10).run_until_complete(main())
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_what_is_real_is_refused(name: str) -> None:
+    with pytest.raises(NotSimulated, match=name):
+        getattr(new_loop(), name)()
+
+
+def test_an_exception_that_nobody_takes_ends_the_run() -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().call_soon(lambda: 1 / 0)
+        await asyncio.sleep(1)
+
+    with pytest.raises(ZeroDivisionError):
+        run(main())
+
+
+async def fate_of_a_node(end: str) -> list[str]:
+    node = Node(asyncio.get_running_loop(), "node")  # type: ignore[arg-type]
+    seen: list[str] = []
+
+    async def live() -> None:
+        try:
+            await asyncio.sleep(2)
+            seen.append("woke")
+        finally:
+            seen.append("finally")
+
+    node.spawn(live())
+    await asyncio.sleep(1)
+    getattr(node, end)()
+    await asyncio.sleep(5)
+    return seen
+
+
+def test_a_crash_runs_no_further_line_of_the_node() -> None:
+    assert run(fate_of_a_node("crash")) == []
+
+
+def test_a_frozen_node_does_nothing_until_it_thaws() -> None:
+    async def main() -> tuple[list[str], float]:
+        node = Node(asyncio.get_running_loop(), "node")  # type: ignore[arg-type]
+        woke: list[str] = []
+
+        async def live() -> None:
+            await asyncio.sleep(2)
+            woke.append("woke")
+
+        node.spawn(live())
+        await asyncio.sleep(1)
+        node.pause()
+        await asyncio.sleep(4)
+        assert woke == []
+        node.resume()
+        await asyncio.sleep(0.001)
+        return woke, asyncio.get_running_loop().time()
+
+    woke, seconds = run(main())
+    assert woke == ["woke"]
+    assert seconds == pytest.approx(5.001)
