@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from edgescale import __version__
-from edgescale.errors import ConfigError, EdgeScaleError
+from edgescale.errors import ConfigError, EdgeScaleError, InvalidInput
 
 if TYPE_CHECKING:
     from edgescale.client import Client
@@ -205,7 +205,7 @@ def text(
     target: Target = None,
 ) -> None:
     """Have a text analysed, and print what was found."""
-    content = sys.stdin.read() if words == "-" else words
+    content = _standard_input() if words == "-" else words
     _with_client(
         target,
         lambda client: _print_message(
@@ -224,6 +224,13 @@ def file(
     from edgescale.local.progress import upload_with_progress
 
     _with_client(target, lambda client: _print_message(upload_with_progress(client, path, request_id=request_id)))
+
+
+def _standard_input() -> str:
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput("input.text", "standard input is not UTF-8") from error
 
 
 async def _print_message(call: Coroutine[Any, Any, Any]) -> None:

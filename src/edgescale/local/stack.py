@@ -15,6 +15,7 @@ from edgescale.broker.reconnect import Backoff, pause
 from edgescale.chance import Chance
 from edgescale.config import ENV_PREFIX, Settings
 from edgescale.errors import ConfigError
+from edgescale.local.addresses import reachable, settled
 from edgescale.local.valkey import EmbeddedValkey
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
@@ -55,14 +56,21 @@ class Stack:
     """Broker, ingestion, workers and gateway. Use it as an async context manager.
 
     Args:
-        settings: addresses, directories, numbers of processes.
+        settings: addresses, directories, numbers of processes. The gateway finds ingestion where that is told to
+            listen, whatever `ingestion_target` says.
         chance: jitter of restarts.
         embedded: run a Valkey of our own; False uses `settings.redis_url`.
         log_to: where the services' logs go; standard error when None.
     """
 
     def __init__(self, settings: Settings, chance: Chance, *, embedded: bool, log_to: IO[bytes] | None = None) -> None:
-        self.settings = settings
+        grpc_bind = settled(settings.grpc_bind)
+        addresses = {
+            "grpc_bind": grpc_bind,
+            "http_bind": settled(settings.http_bind),
+            "ingestion_target": reachable(grpc_bind),
+        }
+        self.settings = settings.model_copy(update=addresses)
         self._chance = chance
         self._log_to = log_to
         self._log = get_log()
@@ -90,15 +98,23 @@ class Stack:
             ConfigError: something did not start; its last words are in the log.
         """
         try:
-            await self._start()
+            await self.start()
         except BaseException:
             await self.stop()
             raise
         return self
 
-    async def _start(self) -> None:
+    async def start(self) -> None:
+        """Start everything, and return once it serves. Call `stop` in any case.
+
+        Raises:
+            ConfigError: something did not start; its last words are in the log.
+        """
         if self.valkey is not None:
-            await self.valkey.start()
+            try:
+                await self.valkey.start()
+            except OSError as error:
+                raise ConfigError(f"data_dir: cannot use {self.settings.data_dir} ({error.strerror})") from error
             self._lives["valkey"] = asyncio.create_task(self._keep_valkey(self.valkey))
         # The gateway goes last: when it says it serves, all behind it do.
         await self._bring_up(self.ingestion, *self.workers)
@@ -170,6 +186,9 @@ class Stack:
             start_new_session=True,
         )
         self._log.info(Event.CHILD_STARTED, child=child.name, pid=process.pid)
+        if self._stopping.is_set():
+            # The stop came while it was being started, and found nobody to tell.
+            process.terminate()
         assert process.stdout is not None  # noqa: S101 - it was asked for
         try:
             while line := await process.stdout.readline():
