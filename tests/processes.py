@@ -162,10 +162,13 @@ async def service(name: str, **settings: Any) -> AsyncIterator[Running]:
         yield running
 
 
-async def command(*arguments: str, cwd: Path | None = None, **settings: Any) -> tuple[int, str, str]:
+async def command(
+    *arguments: str, stdin: bytes = b"", cwd: Path | None = None, **settings: Any
+) -> tuple[int, str, str]:
     """Exit status, output and standard error of one `edgescale` command."""
     async with program("-m", "edgescale", *arguments, cwd=cwd, **settings) as running:
         assert running.process.stdin is not None
+        running.process.stdin.write(stdin)
         running.process.stdin.close()
         status = await running.status()
         return status, "\n".join(running.lines), running.errors
