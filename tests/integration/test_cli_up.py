@@ -13,9 +13,12 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from edgescale.chance import SystemChance
 from edgescale.client import Client
+from edgescale.config import Settings
 from edgescale.local.child import free_port
 from edgescale.local.http import Http
+from edgescale.local.stack import Stack
 from edgescale.v1 import task_pb2
 from tests.processes import Running, alive, command, descendants, program
 from tests.support import eventually
@@ -190,6 +193,21 @@ async def test_a_stack_that_is_killed_while_it_starts_leaves_nobody_behind(tmp_p
         children = descendants(up.running.pid)
         up.running.kill()
         await gone(children)
+
+
+async def test_a_service_that_is_started_while_the_stack_stops_is_told_to_stop(tmp_path: Path) -> None:
+    settings = Settings(redis_url=f"redis://127.0.0.1:{free_port()}", data_dir=tmp_path, worker_lanes={"file": 1})
+    with (tmp_path / "log").open("wb") as log:
+        stopping = Stack(settings, SystemChance(), embedded=False, log_to=log)
+        await stopping.stop()
+        [child, _] = stopping.workers
+        try:
+            await asyncio.wait_for(stopping._live(child), AGAIN_WITHIN_S)
+        finally:
+            if child.pid is not None:
+                assert child.process is not None
+                child.process.kill()
+                await child.process.wait()
 
 
 async def test_ctrl_c_is_heard_while_it_starts(tmp_path: Path) -> None:

@@ -1,0 +1,25 @@
+"""Addresses of services on one machine."""
+
+import pytest
+
+from edgescale.local.addresses import reachable, settled
+
+
+@pytest.mark.parametrize(
+    ("bind", "target"),
+    [
+        ("127.0.0.1:9", "127.0.0.1:9"),
+        ("0.0.0.0:9", "127.0.0.1:9"),
+        ("[::]:9", "[::1]:9"),
+        ("[::1]:9", "[::1]:9"),
+        ("localhost:9", "localhost:9"),
+    ],
+)
+def test_who_listens_everywhere_is_reached_over_loopback(bind: str, target: str) -> None:
+    assert reachable(bind) == target
+
+
+def test_a_port_that_was_given_is_kept_and_a_free_one_is_found_once() -> None:
+    assert settled("127.0.0.1:9") == "127.0.0.1:9"
+    host, _, port = settled("127.0.0.1:0").rpartition(":")
+    assert (host, int(port) > 0) == ("127.0.0.1", True)
