@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from edgescale.broker.inspect import LaneInspector
 from edgescale.calls import SentStatus
 from edgescale.client import Client
-from edgescale.config import Settings
+from edgescale.config import Settings  # noqa: TC001 - a dataclass reads it
 from edgescale.ingestion.intake import Intake
 from edgescale.ingestion.server import IngestionServer
 from edgescale.ingestion.service import IngestionService
