@@ -281,7 +281,15 @@ def strings(c: Chooser) -> Command:
     options: list[Word] = []
     for _ in range(c.number(0, 2)):
         options += c.pick([[b"NX"], [b"XX"], [b"PX", wrong(c, b"1000000")], [b"EX", wrong(c, b"1000")], [b"KEEPTTL"]])
-    return c.pick([[b"SET", key, c.pick(VALUES), *options], [b"GET", key], [b"INCR", key], [b"SET", key, b"5"]])
+    return c.pick(
+        [
+            [b"SET", key, c.pick(VALUES), *options],
+            [b"GET", key],
+            [b"INCR", key],
+            [b"INCRBY", key, wrong(c, number(c, -2, 3))],
+            [b"SET", key, b"5"],
+        ]
+    )
 
 
 def pubsub(c: Chooser) -> Command:
@@ -479,7 +487,32 @@ FAMILIES: dict[Callable[[Chooser], Command], int] = {
     beat: 2,
 }
 _WEIGHTED = [family for family, weight in FAMILIES.items() for _ in range(weight)]
+_COUNTED_ID = [b"%d-0" % number for number in range(1, 9)]
 
 
 def any_command(c: Chooser) -> Command:
     return c.pick(_WEIGHTED)(c)
+
+
+def counted(c: Chooser) -> Command:
+    """What changes the counts of one stream and one group: added, deleted, read."""
+    entry, few = c.pick(_COUNTED_ID), number(c, 0, 3)
+    read = c.pick([[], [], [b"ENTRIESREAD", few]])
+    more: list[Word] = c.pick([[b"COUNT", b"1"], [b"COUNT", b"2", b"NOACK"], []])
+    return c.pick(
+        [
+            [b"XADD", b"s0", entry, b"f", b"v"],
+            [b"XADD", b"s0", b"*", b"f", b"v"],
+            [b"XADD", b"s0", c.pick([b"MAXLEN", b"MINID"]), few, entry, b"f", b"v"],
+            [b"XDEL", b"s0", entry, c.pick(_COUNTED_ID)],
+            [b"XTRIM", b"s0", c.pick([b"MAXLEN", b"MINID"]), few],
+            [b"XSETID", b"s0", entry],
+            [b"XGROUP", b"CREATE", b"s0", b"g0", c.pick([b"0", b"$", entry]), b"MKSTREAM", *read],
+            [b"XGROUP", b"SETID", b"s0", b"g0", c.pick([b"0", b"$", entry]), *read],
+            [b"XREADGROUP", b"GROUP", b"g0", c.pick(CONSUMERS), *more, b"STREAMS", b"s0", b">"],
+            [b"XREADGROUP", b"GROUP", b"g0", c.pick(CONSUMERS), *more, b"STREAMS", b"s0", b">"],
+            [b"XCLAIM", b"s0", b"g0", c.pick(CONSUMERS), b"0", entry, b"LASTID", c.pick(_COUNTED_ID)],
+            [b"XAUTOCLAIM", b"s0", b"g0", c.pick(CONSUMERS), b"0", b"0", b"COUNT", b"2"],
+            [b"XINFO", b"GROUPS", b"s0"],
+        ]
+    )

@@ -23,6 +23,8 @@ _AUTO_ID = re.compile(rb"[0-9]{13}-[0-9]+")
 _TIME_MS = re.compile(rb"[0-9]{13}")
 _CLOCK_FIGURES = {b"idle", b"inactive"}
 _LAYOUT_FIGURES = {b"radix-tree-keys", b"radix-tree-nodes", b"version", b"id", b"modules"}
+_GIVE_IDS = {b"XADD", b"EVAL", b"EVALSHA", b"EXEC"}
+_SHOWN_BYTES = 60
 _UNORDERED = {b"KEYS", b"SCAN", b"PUBSUB", b"UNSUBSCRIBE"}
 
 
@@ -49,7 +51,13 @@ class ModelSide:
         self.model = RedisModel(lambda: time.time_ns() // 1000, self._call_later, flavour=flavour)
         self.outputs = [bytearray() for _ in range(SESSIONS)]
         self.closed: set[int] = set()
-        self.sessions: list[Session] = [self._connect(number) for number in range(SESSIONS)]
+        self.sessions: list[Session] = []
+        self.connect()
+
+    def connect(self) -> None:
+        """Open all connections."""
+        self.closed = set()
+        self.sessions = [self._connect(number) for number in range(SESSIONS)]
 
     def _connect(self, number: int) -> Session:
         return self.model.connect(self.outputs[number].extend, lambda: self.closed.add(number))
@@ -93,6 +101,16 @@ class RealSide:
         self.ask(b"CLIENT", b"UNPAUSE")
         self.ask(b"FLUSHALL")
         self.ask(b"SCRIPT", b"FLUSH")
+        self.connect()
+
+    def reconnect(self) -> None:
+        """The server was started again."""
+        self.close()
+        self._control = self._connected()
+        self.connect()
+
+    def connect(self) -> None:
+        """Open all connections."""
         self.sockets = [self._connected() for _ in range(SESSIONS)]
         self.outputs = [bytearray() for _ in range(SESSIONS)]
         self.closed = set()
@@ -152,6 +170,7 @@ class Twins:
         self.trace: list[str] = []
         self._entries: list[tuple[bytes, bytes]] = []
         self._known = 0
+        self._gave_ids = False
         real.begin()
         self._clients = self._client_ids()
 
@@ -175,18 +194,23 @@ class Twins:
         Raises:
             Diverged: it is not the same.
         """
-        self.trace.append(f"{number}: {commands}")
-        self._separate_ids()
-        self.real.send(number, b"".join(encode([self._word(word, 0) for word in words]) for words in commands))
-        self.model.send(number, b"".join(encode([self._word(word, 1) for word in words]) for words in commands))
+        self.send(number, *commands)
         self.compare({word.upper() for words in commands for word in words[:1] if isinstance(word, bytes)})
 
-    def _separate_ids(self) -> None:
-        """Wait for the next millisecond if ids were given in this one, lest another stream gives them again."""
+    def send(self, number: int, *commands: Sequence[Word]) -> None:
+        """Send commands on one connection, all at once."""
+        self.trace.append(f"{number}: " + "; ".join(str([_shortened(word) for word in words]) for words in commands))
+        self._separate_ids({words[0] for words in commands})
+        self.real.send(number, b"".join(encode([self._word(word, 0) for word in words]) for words in commands))
+        self.model.send(number, b"".join(encode([self._word(word, 1) for word in words]) for words in commands))
+
+    def _separate_ids(self, names: set[Word]) -> None:
+        """Wait for the next millisecond if ids may have been given in this one, lest another stream gives them, too."""
         now_ms = time.time_ns() // 1_000_000
-        while self._known < len(self._entries) and time.time_ns() // 1_000_000 == now_ms:
+        while self._gave_ids and time.time_ns() // 1_000_000 == now_ms:
             pass
         self._known = len(self._entries)
+        self._gave_ids = not names.isdisjoint(_GIVE_IDS)
 
     def _word(self, word: Word, side: int) -> bytes:
         if isinstance(word, bytes):
@@ -199,6 +223,15 @@ class Twins:
             return self.model.sessions[word.number % SESSIONS].address.encode()
         name = self.real.sockets[word.number % SESSIONS].getsockname()
         return f"{name[0]}:{name[1]}".encode()
+
+    def restart(self, start_real_again: Callable[[], None]) -> None:
+        """End both as SIGKILL does, and start them again with what their append-only files hold."""
+        self.trace.append("restart")
+        start_real_again()
+        self.real.reconnect()
+        self.model.model.restart()
+        self.model.connect()
+        self._clients = self._client_ids()
 
     def let_time_pass(self, delay_s: float) -> None:
         """Let the waits run out, on both sides, of commands that block no longer than this."""
@@ -216,8 +249,7 @@ class Twins:
         self.real.settle()
         modelled = [decode(bytes(output))[0] for output in self.model.outputs]
         for number, (real, model) in enumerate(zip(self._arrived(modelled), modelled, strict=True)):
-            if len(real) != len(model) or not self._same_all(real, model, names):
-                raise Diverged(self._report(number, real, model))
+            self._compare(number, real, model, names)
         for output in [*self.real.outputs, *self.model.outputs]:
             output.clear()
         if self.real.closed != self.model.closed:
@@ -234,15 +266,16 @@ class Twins:
                 return arrived
             select.select(self.real.sockets, [], [], _POLL_S)
 
-    def _report(self, number: int, real: list[Frame], model: list[Frame]) -> str:
-        return "\n".join([*self.trace, f"connection {number}", f"real:  {real}", f"model: {model}"])
-
-    def _same_all(self, real: list[Frame], model: list[Frame], names: set[bytes]) -> bool:
+    def _compare(self, number: int, real: list[Frame], model: list[Frame], names: set[bytes]) -> None:
         loose = bool(names & {b"PTTL", b"TTL"})
         unordered = bool(names & _UNORDERED)
-        return all(
-            self._same(one, other, loose=loose, unordered=unordered) for one, other in zip(real, model, strict=True)
-        )
+        for at, (one, other) in enumerate(zip(real, model, strict=False)):
+            if not self._same(one, other, loose=loose, unordered=unordered):
+                raise Diverged(
+                    "\n".join([*self.trace, f"connection {number}, reply {at}", f"real:  {one}", f"model: {other}"])
+                )
+        if len(real) != len(model):
+            raise Diverged("\n".join([*self.trace, f"connection {number}", f"real:  {real}", f"model: {model}"]))
 
     def _same(self, real: Frame, model: Frame, *, loose: bool = False, unordered: bool = False) -> bool:
         if real.sign != model.sign:
@@ -289,6 +322,10 @@ class Twins:
             return False
         self._entries.append(pair)
         return True
+
+
+def _shortened(word: Word) -> Word:
+    return word[:_SHOWN_BYTES] if isinstance(word, bytes) else word
 
 
 def _close(real: bytes, model: bytes) -> bool:

@@ -9,7 +9,7 @@ _AGGREGATES = frozenset(b"*%~>")
 _BLOBS = frozenset(b"$=")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Frame:
     """One value on the wire.
 
@@ -20,6 +20,9 @@ class Frame:
 
     sign: str
     value: Any
+
+    def __repr__(self) -> str:
+        return f"{self.sign}{self.value!r}"
 
 
 def encode(words: Sequence[bytes]) -> bytes:

@@ -42,10 +42,13 @@ def setinfo(_client: Client, argv: list[bytes]) -> Reply:
 
 @command("client|list", -2, ALWAYS)
 def list_(client: Client, argv: list[bytes]) -> Reply:
-    """CLIENT LIST: one line for each connection; its filters are not modelled."""
-    if len(argv) > 2:  # noqa: PLR2004 - name and subcommand
+    """CLIENT LIST [TYPE type]: one line for each connection; the filter ID is not modelled."""
+    sessions = list(client.model.sessions.values())
+    if len(argv) == 4 and argv[2].upper() == b"TYPE":  # noqa: PLR2004 - the filter is the third word
+        sessions = list(filter(_by_type(argv[3]), sessions))
+    elif len(argv) > 2:  # noqa: PLR2004 - name and subcommand
         raise ReplyError(SYNTAX)
-    return Text(b"".join(_line(session) for session in client.model.sessions.values()))
+    return Text(b"".join(map(_line, sessions)))
 
 
 @command("client|info", 2, ALWAYS)

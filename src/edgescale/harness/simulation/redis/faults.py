@@ -11,7 +11,9 @@ from edgescale.harness.simulation.redis.commands import (
     WRITE,
     Command,
 )
+from edgescale.harness.simulation.redis.pubsub import refuse_to_listener
 from edgescale.harness.simulation.redis.replies import ReplyError
+from edgescale.harness.simulation.redis.transactions import IMMEDIATE
 
 if TYPE_CHECKING:
     from edgescale.harness.simulation.redis.model import RedisModel
@@ -92,16 +94,21 @@ class Faults:
         """
         flags = self.flags_of(session, command, argv)
         self._full = self.out_of_memory or 0 < self.maxmemory_bytes < self._model.used_memory()
-        if self._full and flags & DENYOOM:
+        if self._full and (flags & DENYOOM or self._queues(session, command)):
             raise ReplyError(_OOM)
         if self.read_only and flags & WRITE:
             raise ReplyError(_READONLY)
+        refuse_to_listener(session, command)
         if self.master_down and not flags & STALE:
             raise ReplyError(_MASTERDOWN)
         if self.loading and not flags & LOADING:
             raise ReplyError(_LOADING % self._model.flavour.product.encode())
         if self.busy and not flags & ALLOW_BUSY:
             raise ReplyError(_BUSY % self._model.flavour.product.encode())
+
+    def _queues(self, session: "Session", command: Command) -> bool:
+        """Whether it would only be queued: before Redis 7.2, that was memory enough to refuse it."""
+        return not self._model.flavour.modern and session.queued is not None and command.name not in IMMEDIATE
 
     def flags_of(self, session: "Session", command: Command, argv: list[bytes]) -> int:
         """The command's flags; those of a script or of a whole transaction where it stands for one."""
@@ -118,16 +125,30 @@ class Faults:
             return flags
         return command.flags
 
-    def check_script_command(self, command: Command, *, forgiving: bool) -> None:
-        """Refuse a script's first write.
+    def check_script(self, *, flagged: bool) -> None:
+        """Refuse a script as a whole; one that is flagged was judged by its flags before.
+
+        Raises:
+            ReplyError: it is refused.
+        """
+        if self.master_down and not flagged:
+            raise ReplyError(_MASTERDOWN)
+
+    def check_script_command(self, command: Command, *, wrote: bool, forgiving: bool) -> None:
+        """Refuse a command of a script.
 
         Args:
             command: what the script is about to do.
+            wrote: the script has changed something already.
             forgiving: the script may go on when memory is out.
 
         Raises:
             ReplyError: it is refused.
         """
+        if self.master_down and not command.flags & STALE:
+            raise ReplyError(b"ERR Can not execute the command on a stale replica")
+        if wrote or not command.flags & WRITE:
+            return
         if self.read_only:
             raise ReplyError(_READONLY)
         if self._full and not forgiving and command.flags & DENYOOM:

@@ -26,7 +26,7 @@ from edgescale.harness.simulation.redis.flavour import VALKEY_9, Flavour
 from edgescale.harness.simulation.redis.keyspace import Keyspace
 from edgescale.harness.simulation.redis.pubsub import Subscriptions, refuse_to_listener
 from edgescale.harness.simulation.redis.recovery import Recovery
-from edgescale.harness.simulation.redis.replies import QUEUED, RESP2, Failure, Reply, ReplyError
+from edgescale.harness.simulation.redis.replies import QUEUED, Failure, Reply, ReplyError
 from edgescale.harness.simulation.redis.scripting import ScriptClient, Scripts
 from edgescale.harness.simulation.redis.session import Cancel, Session
 from edgescale.harness.simulation.redis.transactions import IMMEDIATE
@@ -183,8 +183,8 @@ class RedisModel(Recovery):
             raise ReplyError(b"ERR Command '%b' not allowed inside a transaction" % command.name.encode())
         if self.faults.active:
             self.faults.check(session, command, argv)
-        if session.resp == RESP2 and session.listens:
-            refuse_to_listener(command)
+        elif session.listens:
+            refuse_to_listener(session, command)
 
     @staticmethod
     def _refuse(session: Session, argv: list[bytes], text: bytes) -> None:

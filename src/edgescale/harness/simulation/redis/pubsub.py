@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from edgescale.harness.simulation.redis.arguments import glob
 from edgescale.harness.simulation.redis.client import Client
 from edgescale.harness.simulation.redis.commands import ALWAYS, LOADING, MAY_REPLICATE, STALE, Command, command
-from edgescale.harness.simulation.redis.replies import SILENCE, Push, Reply, ReplyError
+from edgescale.harness.simulation.redis.replies import RESP2, SILENCE, Push, Reply, ReplyError
 
 if TYPE_CHECKING:
     from edgescale.harness.simulation.redis.session import Session
@@ -77,13 +77,13 @@ def spublish(client: Client, argv: list[bytes]) -> Reply:
     return client.model.subscriptions.publish(SHARD, argv[1], argv[2])
 
 
-def refuse_to_listener(command_: Command) -> None:
+def refuse_to_listener(session: "Session", command_: Command) -> None:
     """In RESP2, a connection that listens is good for little else.
 
     Raises:
-        ReplyError: the command is something else.
+        ReplyError: the session listens, and the command is something else.
     """
-    if command_.name not in _FOR_LISTENERS:
+    if session.listens and session.resp == RESP2 and command_.name not in _FOR_LISTENERS:
         raise ReplyError(
             b"ERR Can't execute '%b': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this "
             b"context" % command_.name.encode()

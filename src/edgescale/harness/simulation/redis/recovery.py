@@ -120,12 +120,16 @@ class Recovery:
         self.stop()
         self.start(keep="replicated")
 
-    def demote(self) -> None:
-        """Become a read-only replica: whoever waits is told and disconnected. `faults` reads the role back."""
-        self.turn(self._demote)
+    def demote(self, *, master_down: bool = False) -> None:
+        """Become a read-only replica: whoever waits is told and disconnected.
 
-    def _demote(self) -> None:
-        self.faults.change(read_only=True)
+        Args:
+            master_down: it does not reach its master, and does not serve what it has.
+        """
+        self.turn(lambda: self._demote(master_down=master_down))
+
+    def _demote(self, *, master_down: bool) -> None:
+        self.faults.change(read_only=True, master_down=master_down)
         for session in list(self.sessions.values()):
             if session.blocked is not None and not session.blocked.paused:
                 session.unblock(Failure(_DEMOTED))

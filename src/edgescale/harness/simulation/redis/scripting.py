@@ -82,6 +82,8 @@ class Scripts:
         Raises:
             ReplyError: the script raised an error; what it changed before stays changed.
         """
+        if self._model.faults.active:
+            self._model.faults.check_script(flagged=script.flags is not None)
         self._client.begin(session, script)
         self._model.in_script = True
         try:
@@ -129,13 +131,11 @@ class ScriptClient(Client):
             raise ReplyError(b"ERR This %b command is not allowed from script" % model.flavour.product.encode())
         if self._flags is not None and b"no-writes" in self._flags and found.flags & (WRITE | MAY_REPLICATE):
             raise ReplyError(b"ERR Write commands are not allowed from read-only scripts.")
-        if found.flags & WRITE and not self._wrote:
+        if model.faults.active:
+            forgiving = self._flags is not None and b"allow-oom" in self._flags
             # Once it has written, a script is not stopped half way.
-            if model.faults.active:
-                model.faults.check_script_command(
-                    found, forgiving=self._flags is not None and b"allow-oom" in self._flags
-                )
-            self._wrote = True
+            model.faults.check_script_command(found, wrote=self._wrote, forgiving=forgiving)
+        self._wrote = self._wrote or bool(found.flags & WRITE)
         return model.call(self, found, argv)
 
 

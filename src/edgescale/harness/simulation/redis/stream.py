@@ -154,21 +154,28 @@ class Stream:
         self.size -= _ENTRY_BYTES + sum(map(len, fields))
         return True
 
-    def has_gap_after(self, entry: int) -> bool:
-        """Whether an entry from this id on may have been deleted. Source: Redis, XINFO GROUPS, "lag"."""
-        if not self.entries.keys or not self.max_deleted_id or self.first_id > self.max_deleted_id:
+    def has_gap_after(self, entry: int, *, modern: bool) -> bool:
+        """Whether an entry from this id on may have been deleted. Source: Redis, XINFO GROUPS, "lag".
+
+        Args:
+            entry: its id.
+            modern: a deletion counts even when it came before all that is there now.
+        """
+        if not self.entries.keys or not self.max_deleted_id:
+            return False
+        if self.first_id > self.max_deleted_id and not modern:
             return False
         return entry <= self.max_deleted_id
 
-    def entries_up_to(self, entry: int) -> int | None:
+    def entries_up_to(self, entry: int, *, modern: bool) -> int | None:
         """How many entries were ever added up to this id, None where that cannot be told. Source: as above."""
-        if not self.entries_added:
-            return 0
         length = len(self.entries)
-        if entry == self.last_id or (not length and entry < self.last_id):
+        if not self.entries_added or (not length and entry <= self.last_id):
             return self.entries_added
-        if entry > self.last_id:
+        if entry > self.last_id or (modern and 0 < entry < self.max_deleted_id):
             return None
+        if entry == self.last_id:
+            return self.entries_added
         if not self.max_deleted_id or self.max_deleted_id < self.first_id:
             if entry < self.first_id:
                 return self.entries_added - length
@@ -176,19 +183,23 @@ class Stream:
                 return self.entries_added - length + 1
         return None
 
-    def lag(self, group: Group) -> int | None:
+    def lag(self, group: Group, *, modern: bool) -> int | None:
         """How many entries the group has yet to read, None where that cannot be told."""
         if not self.entries_added:
             return 0
-        if group.entries_read is not None and not self.has_gap_after(group.last_id):
+        if group.entries_read is not None and not self.has_gap_after(group.last_id, modern=modern):
             return self.entries_added - group.entries_read
-        read = self.entries_up_to(group.last_id)
+        read = self.entries_up_to(group.last_id, modern=modern)
         return None if read is None else self.entries_added - read
 
-    def note_read(self, group: Group, entry: int) -> None:
+    def note_read(self, group: Group, entry: int, *, modern: bool) -> None:
         """The group was given this entry, which is its newest so far."""
-        if group.entries_read is not None and not self.has_gap_after(entry):
+        if modern:
+            counts = group.last_id >= self.first_id and not self.has_gap_after(group.last_id, modern=True)
+        else:
+            counts = not self.has_gap_after(entry, modern=False)
+        if group.entries_read is not None and counts:
             group.entries_read += 1
         elif self.entries_added:
-            group.entries_read = self.entries_up_to(entry)
+            group.entries_read = self.entries_up_to(entry, modern=modern)
         group.last_id = entry

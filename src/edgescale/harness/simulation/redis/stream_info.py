@@ -50,7 +50,7 @@ def groups_info(client: Client, argv: list[bytes]) -> Reply:
                 b"pending": len(group.pending),
                 b"last-delivered-id": id_text(group.last_id),
                 b"entries-read": group.entries_read,
-                b"lag": stream.lag(group),
+                b"lag": stream.lag(group, modern=client.model.flavour.modern),
             }
         )
         for name, group in sorted(stream.groups.items())

@@ -207,7 +207,7 @@ def _deliver(client: Client, read: Read, place: Place, consumer: Consumer) -> li
     entries = stream.entries.between(group.last_id + 1, ID_MAX, read.count)
     now_ms = client.model.now_ms
     for entry in entries:
-        stream.note_read(group, entry)
+        stream.note_read(group, entry, modern=client.model.flavour.modern)
         if not read.noack:
             held = group.assign(entry, consumer, now_ms, 1)
             consumer.active_ms = now_ms

@@ -1,6 +1,6 @@
 """Commands on strings."""
 
-from edgescale.harness.simulation.redis.arguments import INT64_MAX, SYNTAX, integer
+from edgescale.harness.simulation.redis.arguments import INT64_MAX, INT64_MIN, SYNTAX, integer
 from edgescale.harness.simulation.redis.client import Client
 from edgescale.harness.simulation.redis.commands import DENYOOM, WRITE, command
 from edgescale.harness.simulation.redis.replies import OK, Reply, ReplyError
@@ -67,9 +67,19 @@ def _deadline_ms(client: Client, lifetime: tuple[bytes, bytes]) -> int | None:
 @command("incr", 2, WRITE | DENYOOM)
 def incr(client: Client, argv: list[bytes]) -> Reply:
     """INCR key: the new value."""
+    return _increment(client, argv, 1)
+
+
+@command("incrby", 3, WRITE | DENYOOM)
+def incrby(client: Client, argv: list[bytes]) -> Reply:
+    """INCRBY key increment: the new value."""
+    return _increment(client, argv, integer(argv[2]))
+
+
+def _increment(client: Client, argv: list[bytes], increment: int) -> Reply:
     raw = client.keyspace.typed(argv[1], bytes)
-    value = integer(b"0" if raw is None else raw) + 1
-    if value > INT64_MAX:
+    value = integer(b"0" if raw is None else raw) + increment
+    if not INT64_MIN <= value <= INT64_MAX:
         raise ReplyError(b"ERR increment or decrement would overflow")
     client.keyspace.put(argv[1], b"%d" % value)
     client.record(*argv)

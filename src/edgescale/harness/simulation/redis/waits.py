@@ -8,6 +8,7 @@ from edgescale.harness.simulation.redis.commands import NOSCRIPT, command
 from edgescale.harness.simulation.redis.replies import SILENCE, Reply, ReplyError
 
 
+@command("wait", 3, modern=True)
 @command("wait", 3, NOSCRIPT)
 def wait(client: Client, argv: list[bytes]) -> Reply:
     """WAIT replicas timeout: how many replicas have all that this client wrote, now or when the time is up."""
