@@ -21,21 +21,23 @@ TERMS = Terms(
 
 
 class Story:
-    """A history in the making. Every step takes a millisecond; `at` and `after` move the clock.
+    """A history in the making. Every step takes `tick_ms`; `at` and `after` move the clock.
 
     Args:
+        tick_ms: one millisecond, or nothing where the teller has a clock of its own.
         terms: that differ from TERMS.
     """
 
-    def __init__(self, **terms: Any) -> None:
+    def __init__(self, *, tick_ms: int = 1, **terms: Any) -> None:
         self.header = Header(seed=7, terms=dataclasses.replace(TERMS, **terms), bounds=Bounds())
         self.events: list[Event] = []
-        self.now_ms = 0
+        self.now_ms: float = 0
+        self._tick_ms = tick_ms
         self._calls = 0
         self._open: dict[tuple[str, str, str], int] = {}
         self._entries: dict[str, str] = {}
 
-    def at(self, now_ms: int) -> "Story":
+    def at(self, now_ms: float) -> "Story":
         self.now_ms = now_ms
         return self
 
@@ -52,9 +54,9 @@ class Story:
         call: int | None = None,
         **fields: Any,
     ) -> "Story":
-        time_ns = self.now_ms * NS_PER_MS
+        time_ns = int(self.now_ms * NS_PER_MS)
         self.events.append(Event(len(self.events), time_ns, actor, operation, phase, call, request_id, fields))
-        self.now_ms += 1
+        self.now_ms += self._tick_ms
         return self
 
     def begin(self, actor: str, operation: str, request_id: str = "", **fields: Any) -> "Story":
@@ -65,6 +67,11 @@ class Story:
     def end(self, actor: str, operation: str, request_id: str = "", phase: Phase = "ok", **fields: Any) -> "Story":
         call = self._open[actor, operation, request_id]
         return self.tell(actor, operation, request_id, phase, call, **fields)
+
+    @property
+    def last_call(self) -> int:
+        """The number of the call that began last."""
+        return self._calls
 
     # What participants do, in the usual way; any field can be told otherwise.
 
@@ -95,7 +102,7 @@ class Story:
         return self._entries[request_id]
 
     def add(self, request_id: str, lane: str = "text", **fields: Any) -> "Story":
-        self._entries[request_id] = f"{self.now_ms}-0"
+        self._entries[request_id] = f"{int(self.now_ms)}-0"
         return self.tell("redis", "add", request_id, lane=lane, entry=self.entry(request_id), **fields)
 
     def delete(self, request_id: str, lane: str = "text", **fields: Any) -> "Story":

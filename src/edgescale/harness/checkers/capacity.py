@@ -4,21 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from edgescale.harness.checkers.calls import paired
 from edgescale.harness.checkers.entries import Delivery, Entries, Entry
-from edgescale.harness.checkers.faults import REDIS, WORKERS, Losses, Window, windows
+from edgescale.harness.checkers.faults import REDIS, WORKERS, Lives, Losses, Window, windows
 from edgescale.harness.checkers.spans import FOREVER, Span, Unrest
-from edgescale.harness.history import Event, History
-
-
-def disturbs_workers(window: Window) -> list[Span]:
-    """The times in which an entry may have been given to a worker without the worker hearing of it.
-
-    An entry that was given to a worker that then crashed, paused or lost the reply waits for its lease, and nothing
-    that was recorded shows it. A worker that has been away for a while is no disturbance: others can do its work.
-    """
-    if window.workers_only and window.kind in {"down", "paused"}:
-        return [Span(window.span.start_ns, window.span.start_ns)]
-    concerned = window.touches([REDIS]) or any(name.startswith(WORKERS) for name in window.names)
-    return [window.span] if concerned else []
+from edgescale.harness.history import NS_PER_MS, Event, History
 
 
 class _Worker:
@@ -38,29 +26,58 @@ class Capacity:
     """A view: when some live worker could take an entry of a lane.
 
     Attributes:
-        disturbed: the times in which an entry may have been given to somebody who never heard of it.
+        outages: the times in which workers and Redis did not hear each other well.
+        claims_lost: these, and the moments in which a worker died or fell asleep: what was claimed then may have been
+            given to somebody who never heard of it, and nothing that was recorded shows it.
+        reads_lost: the same for new entries; a read that waits at the server takes one a while later.
         reads: each first delivery, with the other workers that had room for it.
     """
 
     def __init__(self, history: History) -> None:
         self._end_ns = history.end_ns
+        self._bounds = history.header.bounds
         self._terms = history.header.terms
         self._entries = history.view(Entries)
         self._losses = history.view(Losses)
         self._workers: dict[str, _Worker] = {}
         self._none_since: dict[str, int] = {}
         self._none: dict[str, list[Span]] = {}
-        self._unrest: dict[str, Unrest] = {}
-        self.disturbed = Unrest(span for window in history.view(windows) for span in disturbs_workers(window))
+        self._unrest: dict[tuple[str, Unrest], Unrest] = {}
+        self.outages = Unrest(window.span for window in history.view(windows) if _cuts_off(window))
+        block_ns = self._terms.block_ms * NS_PER_MS
+        falls = [Span(event.time_ns, event.time_ns) for event in history.view(Lives).falls]
+        lost = [*self.outages.spans, *falls]
+        self.claims_lost = Unrest(lost)
+        self.reads_lost = Unrest(Span(span.start_ns, span.end_ns + block_ns) for span in lost)
         self.reads: list[tuple[Event, Sequence[str]]] = []
         self._sweep(history)
 
-    def unrest(self, lane: str) -> Unrest:
-        """The times in which nobody may be expected to take an entry of the lane."""
-        if lane not in self._unrest:
+    def unrest(self, lane: str, lost: Unrest) -> Unrest:
+        """The times in which nobody may be expected to take an entry of the lane.
+
+        Args:
+            lane: of the entry.
+            lost: `reads_lost` for a new entry, else `claims_lost`.
+        """
+        if (lane, lost) not in self._unrest:
             never = [Span(0, FOREVER)]
-            self._unrest[lane] = Unrest([*self.disturbed.spans, *self._none.get(lane, never)])
-        return self._unrest[lane]
+            self._unrest[lane, lost] = Unrest([*lost.spans, *self._none.get(lane, never)])
+        return self._unrest[lane, lost]
+
+    def reclaim_bound_ns(self, since_ns: int, delay_ns: int) -> int:
+        """How long an entry may lie that can be claimed after a delay: until the next sweep, and a second.
+
+        Where it may have been claimed by a worker that never heard of it, only the lease brings it back. Where there
+        was an outage meanwhile or shortly before, workers may need the time to recover.
+        """
+        sweep_ns = (self._terms.sweep_ms + self._bounds.reclaim_ms) * NS_PER_MS
+        recovery_ns = self._bounds.recovery_ms * NS_PER_MS
+        until_ns = since_ns + delay_ns + sweep_ns
+        if self.claims_lost.meets(Span(since_ns + 1, until_ns)):
+            delay_ns = max(delay_ns, self._terms.lease_ms * NS_PER_MS)
+        if self.outages.meets(Span(since_ns - recovery_ns, until_ns)):
+            delay_ns = max(delay_ns, recovery_ns)
+        return delay_ns + sweep_ns
 
     def overdue(self, entry: Entry, held: Delivery | None, since_ns: int, bound_ns: int) -> bool:
         """Whether an entry that was free since then was left lying for longer than the bound.
@@ -71,7 +88,8 @@ class Capacity:
             since_ns: when it became free.
             bound_ns: how long it may lie while a worker could have taken it.
         """
-        deadline_ns = self.unrest(entry.lane).deadline(since_ns, bound_ns)
+        lost = self.reads_lost if held is None else self.claims_lost
+        deadline_ns = self.unrest(entry.lane, lost).deadline(since_ns, bound_ns)
         following = entry.after(held)
         taken_ns = min(following.event.time_ns if following else FOREVER, self._entries.over_ns(entry))
         known = not self._losses.any_in(Span(since_ns, deadline_ns))
@@ -150,6 +168,12 @@ class Capacity:
                 del self._none_since[lane]
             elif not some and lane in self._none and since_ns is None:
                 self._none_since[lane] = now_ns
+
+
+def _cuts_off(window: Window) -> bool:
+    """Whether entries may be lost on their way to a worker that lives; death and sleep are moments, not windows."""
+    concerned = window.touches([REDIS]) or any(name.startswith(WORKERS) for name in window.names)
+    return concerned and not (window.workers_only and window.kind in {"down", "paused"})
 
 
 def parse_slots(text: str) -> dict[str, int]:

@@ -80,7 +80,8 @@ def _leaves_nothing(
     for entry, delivery in held:
         following = entry.after(delivery)
         taken = following is not None and following.event.index < stopped.index
-        if not delivery.ended and not taken and delivery.event.index < stopped.index:
+        gone = history.view(Losses).any_in(Span(delivery.event.time_ns, stopped.time_ns))
+        if not delivery.ended and not taken and not gone and delivery.event.index < stopped.index:
             sentence = f"{stopping.actor} stopped in good order with {entry.request_id} in its hands"
             case.find("left_behind", sentence, delivery.event, stopped)
 
@@ -91,7 +92,7 @@ def _handed_over(case: Case, history: History, entry: Entry, delivery: Delivery)
     if returned is None or returned.end is None or returned.phase != "ok" or not delivery.drained:
         return
     case.counts["handed_back"] += 1
-    bound_ns = (history.header.terms.sweep_ms + history.header.bounds.reclaim_ms) * NS_PER_MS
+    bound_ns = history.view(Capacity).reclaim_bound_ns(returned.end.time_ns, 0)
     if history.view(Capacity).overdue(entry, delivery, returned.end.time_ns, bound_ns):
         sentence = f"{entry.request_id} was handed back, and nobody took it within {bound_ns // NS_PER_MS} ms"
         case.find("not_handed_over", sentence, delivery.event, returned.end)

@@ -1,5 +1,6 @@
 """What became of each entry: added, delivered, renewed, given back, settled, deleted."""
 
+from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -45,8 +46,11 @@ class Delivery:
 
     @property
     def returned(self) -> Call | None:
-        """The call that may have given it back, None when there was none."""
-        return next((call for call in self.returns if call.phase != "fail"), None)
+        """The call that may have given it back, None when there was none.
+
+        Even a refusal does not say that it did not: the call may have been sent again after its first reply was lost.
+        """
+        return self.returns[0] if self.returns else None
 
     @property
     def drained(self) -> bool:
@@ -55,9 +59,8 @@ class Delivery:
 
     @property
     def ended(self) -> bool:
-        """Whether its worker knows that it is through with it."""
-        calls = [*self.settles, *self.returns]
-        return self.lost is not None or any(call.phase in {"ok", "fail"} for call in calls)
+        """Whether its worker is through with it, whatever became of it."""
+        return self.lost is not None or any(call.end is not None for call in (*self.settles, *self.returns))
 
 
 @dataclass(slots=True, eq=False)
@@ -70,7 +73,7 @@ class Entry:
         lane: of its stream; empty when nothing that was recorded tells it.
         added, deleted: as Redis saw it, None where that was not recorded or has not happened.
         accepted: the acceptance that made it.
-        deliveries: in the order in which they were recorded.
+        deliveries: in the order in which Redis made them.
     """
 
     request_id: str
@@ -117,6 +120,9 @@ class Entries:
         points = [Call(event, event) for event in history.named("add", "delete", "accept", "deliver")]
         for call in sorted([*calls, *points], key=lambda call: call.start.index):
             self._note(call)
+        forgot = [event.index for event in history.named("lost")]
+        for entry in self.known.values():
+            entry.deliveries.sort(key=lambda delivery: _turn(delivery, forgot))
 
     def __iter__(self) -> Iterator[Entry]:
         """The entries, in the order in which they were first heard of."""
@@ -157,6 +163,16 @@ class Entries:
                 entry.deliveries.append(Delivery(event))
             case "renew" | "settle" | "give_back":
                 _assign(entry.last_of(consumer_of(event)), call)
+
+
+def _turn(delivery: Delivery, forgot: Sequence[int]) -> tuple[int, int, bool, int]:
+    """What puts the deliveries of an entry into the order in which Redis made them.
+
+    A worker that slept hears of its delivery when others have had theirs, so the order of records says little. The
+    attempt only grows, until Redis forgets; only after a return that does not count it comes a second time.
+    """
+    index = delivery.event.index
+    return bisect(forgot, index), delivery.attempt, not delivery.drained, index
 
 
 def _assign(delivery: Delivery | None, call: Call) -> None:

@@ -133,11 +133,13 @@ class Lives:
 
     Attributes:
         stops: the first polite request of the nemesis to each incarnation.
+        falls: all crashes and pauses.
     """
 
     def __init__(self, history: History) -> None:
         self._ready: dict[str, int] = {}
         self.stops: dict[str, Event] = {}
+        self.falls = history.named("crash", "pause")
         self._crashes: dict[str, Event] = {}
         self._pauses: dict[str, list[Event]] = {}
         self._resumes: dict[str, list[Event]] = {}

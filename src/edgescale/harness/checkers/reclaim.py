@@ -1,6 +1,6 @@
 """P4, reclaim: the work of the dead is taken over in time, the living keep theirs, and losers settle nothing."""
 
-from itertools import pairwise
+from collections.abc import Sequence
 
 from edgescale.harness.checkers.base import Case, Verdict
 from edgescale.harness.checkers.calls import Call
@@ -21,23 +21,20 @@ def check(history: History) -> Verdict:
     """
     case = Case(history, PROMISE, TITLE)
     for entry in history.view(Entries):
-        for held in entry.deliveries:
+        for place, held in enumerate(entry.deliveries, 1):
             _taken_over(case, history, entry, held)
             _retried(case, history, entry, held)
-            _fenced(case, history, entry, held)
-        for held, following in pairwise(entry.deliveries):
-            case.counts["redeliveries"] += 1
-            if not _stolen(case, history, held, following):
-                _caused(case, history, held, following)
+            _fenced(case, history, held, entry.deliveries[place:])
+            if place < len(entry.deliveries):
+                case.counts["redeliveries"] += 1
+                later = entry.deliveries[place:]
+                if not _stolen(case, history, held, later):
+                    _caused(case, history, held, later[0])
     return case.verdict()
 
 
 def _lease_ns(history: History) -> int:
     return history.header.terms.lease_ms * NS_PER_MS
-
-
-def _sweep_ns(history: History) -> int:
-    return (history.header.terms.sweep_ms + history.header.bounds.reclaim_ms) * NS_PER_MS
 
 
 def _taken_over(case: Case, history: History, entry: Entry, held: Delivery) -> None:
@@ -46,7 +43,7 @@ def _taken_over(case: Case, history: History, entry: Entry, held: Delivery) -> N
     if silenced is None:
         return
     case.counts["silenced"] += 1
-    bound_ns = _lease_ns(history) + _sweep_ns(history)
+    bound_ns = history.view(Capacity).reclaim_bound_ns(silenced.time_ns, _lease_ns(history))
     if history.view(Capacity).overdue(entry, held, silenced.time_ns, bound_ns):
         verb = "died" if silenced.operation == "crash" else "fell asleep"
         sentence = f"{held.actor} {verb} with {entry.request_id}, and nobody took it over within {_ms(bound_ns)} ms"
@@ -61,9 +58,10 @@ def _silenced(history: History, entry: Entry, held: Delivery) -> Event | None:
     crash = lives.crashes.get(held.actor)
     if crash is not None and held.event.index < crash.index < until:
         return crash
-    bound_ns = _lease_ns(history) + _sweep_ns(history)
+    capacity = history.view(Capacity)
     for pause in lives.pauses(held.actor):
-        deadline_ns = history.view(Capacity).unrest(entry.lane).deadline(pause.time_ns, bound_ns)
+        bound_ns = capacity.reclaim_bound_ns(pause.time_ns, _lease_ns(history))
+        deadline_ns = capacity.unrest(entry.lane, capacity.claims_lost).deadline(pause.time_ns, bound_ns)
         if held.event.index < pause.index < until and lives.resumed_ns(held.actor, pause) > deadline_ns:
             return pause
     return None
@@ -76,18 +74,24 @@ def _retried(case: Case, history: History, entry: Entry, held: Delivery) -> None
         return
     case.counts["retries"] += 1
     delay_ns = max(_lease_ns(history) - returned.start.number("idle_ms") * NS_PER_MS, 0)
-    bound_ns = delay_ns + _sweep_ns(history)
+    bound_ns = history.view(Capacity).reclaim_bound_ns(returned.end.time_ns, delay_ns)
     if history.view(Capacity).overdue(entry, held, returned.end.time_ns, bound_ns):
         sentence = f"{entry.request_id} was to be tried again, and was not within {_ms(bound_ns)} ms"
         case.find("not_retried", sentence, held.event, returned.end)
 
 
-def _stolen(case: Case, history: History, held: Delivery, following: Delivery) -> bool:
-    """Whether an entry was reclaimed although its lease cannot have run out."""
-    renewed_ns = _lease_began_ns(history, held)
+def _stolen(case: Case, history: History, held: Delivery, later: Sequence[Delivery]) -> bool:
+    """Whether an entry was reclaimed although its lease cannot have run out.
+
+    Where the same worker got it again later, its renewals may have been of that lease.
+    """
+    following = later[0]
+    renewed_ns = _lease_began_ns(history, held, following)
     span = Span(renewed_ns, following.event.time_ns)
     too_early = following.event.time_ns < renewed_ns + _lease_ns(history)
-    excused = held.returned is not None or following.event.text("how") != "reclaim"
+    returned = held.returned is not None and held.returned.start.index < following.event.index
+    again = any(other.consumer == held.consumer for other in later)
+    excused = returned or again or following.event.text("how") != "reclaim"
     if not too_early or excused or history.view(Losses).any_in(span) or _clock_jumped(history, span):
         return False
     sentence = (
@@ -98,14 +102,24 @@ def _stolen(case: Case, history: History, held: Delivery, following: Delivery) -
     return True
 
 
-def _lease_began_ns(history: History, held: Delivery) -> int:
-    """The earliest moment at which the last lease can have begun.
+def _lease_began_ns(history: History, held: Delivery, following: Delivery | None = None) -> int:
+    """The earliest moment at which the last lease can have begun, before the following delivery if there is one.
+
+    A worker that lost an entry unheard may get it back, and renew it again, once the new owner's lease has run out.
+    """
+    renewals = held.renewals
+    if following is not None:
+        regained_ns = _given_ns(history, following) + _lease_ns(history)
+        renewals = [span for span in renewals if span.end_ns < regained_ns]
+    return renewals[-1].start_ns if renewals else _given_ns(history, held)
+
+
+def _given_ns(history: History, held: Delivery) -> int:
+    """The earliest moment at which Redis can have given the entry.
 
     A delivery may have been on its way for a while; for longer than a reply is waited for only where something was
     disturbed, and then nothing is known.
     """
-    if held.renewals:
-        return held.renewals[-1].start_ns
     heard_ns = held.event.time_ns
     # The incarnation held nothing before it was ready, and whatever befell its name until then is no concern of it.
     born_ns = history.view(Lives).ready_ns(held.actor) + 1
@@ -126,7 +140,7 @@ def _caused(case: Case, history: History, held: Delivery, following: Delivery) -
     """Each redelivery has a cause: its owner gave up, or something happened to the owner or to Redis."""
     given_up = held.returned is not None or any(call.phase == "info" for call in held.settles)
     unseen_between = following.attempt > held.attempt + 1
-    span = Span(_lease_began_ns(history, held), following.event.time_ns)
+    span = Span(_lease_began_ns(history, held, following), following.event.time_ns)
     disturbed = history.view(Unrests).of(held.event.name, REDIS)
     if not given_up and not unseen_between and not disturbed.meets(span):
         sentence = (
@@ -136,29 +150,28 @@ def _caused(case: Case, history: History, held: Delivery, following: Delivery) -
         case.find("no_cause", sentence, held.event, following.event)
 
 
-def _fenced(case: Case, history: History, entry: Entry, held: Delivery) -> None:
+def _fenced(case: Case, history: History, held: Delivery, later: Sequence[Delivery]) -> None:
     """Who lost an entry to another cannot settle it."""
     for call in held.settles:
         if call.end is None or call.end.text("status") != "settled":
             continue
-        for other in entry.deliveries:
+        for other in later:
             if _took_away(history, held, other, call):
-                sentence = f"{held.actor} settled {entry.request_id}, which was {other.actor}'s by then"
+                sentence = f"{held.actor} settled {held.event.request_id}, which was {other.actor}'s by then"
                 case.find("settled_by_loser", sentence, held.event, other.event, call.end)
 
 
 def _took_away(history: History, held: Delivery, other: Delivery, settle: Call) -> bool:
-    """Whether the other surely had the entry, after `held`, when it was settled.
+    """Whether the other, who got the entry later, surely had it when it was settled.
 
     An entry that is settled is gone, so the other must have got it before. It may have lost it again to the first one,
     unheard: only after a lease without renewal, or by giving it back.
     """
-    later = other.attempt > held.attempt or (held.returned is not None and other.event.index > held.event.index)
-    if other.consumer == held.consumer or not later or other.returned is not None:
+    if other.consumer == held.consumer or other.returned is not None:
         return False
     settled_ns = settle.span.end_ns
     moments = [held.event.time_ns, other.event.time_ns, settled_ns]
-    # Where Redis forgot something in between, neither the order of attempts nor the settlement says anything.
+    # Where Redis forgot something in between, neither the order of deliveries nor the settlement says anything.
     forgot = history.view(Losses).any_in(Span(min(moments), max(moments)))
     return not forgot and settled_ns - _lease_began_ns(history, other) < _lease_ns(history)
 

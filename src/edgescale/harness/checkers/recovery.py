@@ -41,7 +41,7 @@ def _fetched(case: Case, history: History, entry: Entry) -> None:
     case.counts["entries"] += 1
     since_ns, bound_ns = entry.began.time_ns, _recovery_ns(history)
     capacity = history.view(Capacity)
-    if capacity.disturbed.deadline(since_ns, bound_ns) != since_ns + bound_ns:
+    if capacity.reads_lost.deadline(since_ns, bound_ns) != since_ns + bound_ns:
         terms = history.header.terms
         bound_ns += (terms.lease_ms + terms.sweep_ms) * NS_PER_MS
     if capacity.overdue(entry, None, since_ns, bound_ns):
