@@ -1,4 +1,4 @@
-"""`edgescale up`: everything on one machine, started again when a part of it dies, gone when it goes, however it goes."""
+"""`edgescale up`: everything on one machine, started again when a part dies, gone when it goes, however it goes."""
 
 import asyncio
 import json
@@ -119,7 +119,7 @@ async def test_a_killed_redis_is_started_again_with_its_data(up: Up) -> None:
         # The append-only file is synced every second, but a killed process loses nothing that it wrote.
         [redis] = [child for child in descendants(up.running.pid) if "edgescale" not in child.cmdline()]
         redis.kill()
-        await eventually(lambda: client.serving(), timeout_s=AGAIN_WITHIN_S)
+        await eventually(client.serving, timeout_s=AGAIN_WITHIN_S)
         assert await eventually(lambda: client.task("before-crash"), timeout_s=AGAIN_WITHIN_S) == before
 
 
