@@ -6,20 +6,19 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgescale import __version__
-from edgescale.errors import ConfigError, EdgeScaleError, InvalidInput
+from edgescale.errors import ConfigError, InvalidInput
+from edgescale.exits import EXIT_FAILED, sentences
 
 if TYPE_CHECKING:
     from edgescale.client import Client
     from edgescale.compose import Service
     from edgescale.config import Settings
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
 
 app = typer.Typer(
     name="edgescale",
@@ -252,28 +251,7 @@ def _with_client(target: str | None, use: "Callable[[Client], Coroutine[Any, Any
     asyncio.run(call())
 
 
-def _fail(error: EdgeScaleError) -> NoReturn:
-    print(f"edgescale: {error}", file=sys.stderr)
-    raise SystemExit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED)
-
-
 def main() -> None:
     """Run the command; errors of the tree become one sentence and an exit status."""
-    try:
+    with sentences():
         app()
-    except EdgeScaleError as error:
-        _fail(error)
-    except BaseExceptionGroup as group:
-        errors, others = group.split(EdgeScaleError)
-        if others is not None or errors is None:
-            raise
-        _fail(next(error for error in _leaves(errors)))
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-
-
-def _leaves(group: BaseExceptionGroup[EdgeScaleError]) -> list[EdgeScaleError]:
-    leaves: list[EdgeScaleError] = []
-    for error in group.exceptions:
-        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return leaves
