@@ -95,7 +95,7 @@ class Redis:
     def settle(self, consumer: str, entry: str, request_id: str, state: str, digest: str | None) -> str:
         task = self.tasks.get(request_id, {})
         owned = self.owned(consumer, entry) or (self.toy.bug == "no_fence" and entry in self.pending)
-        if "by" in task and self.toy.bug != "last_wins":
+        if "by" in task:
             status = "settled" if task["by"] == (consumer, entry) else "superseded"
         elif not owned:
             status = "lost"
@@ -317,7 +317,7 @@ def handle(toy: Toy, node: Node, entry: str, request_id: str, attempt: int) -> P
         yield lambda: toy.redis.delete(entry)
     if attempt <= tries:
         toy.story.begin(node.actor, "handle", request_id, **fields, attempt=attempt)
-        yield toy.random.choice([5, 20, 50, 300, 1_500, 5_000 if request_id.endswith("7") else 100])
+        yield toy.random.choice([5_000, 7_000] if request_id.endswith("7") else [5, 20, 50, 300, 1_500])
         if request_id.endswith("3") and toy.random.random() < 0.5 and toy.now < 60_000:
             toy.crash(node)
             toy.later(300, lambda: toy.start(node.name))
@@ -379,7 +379,9 @@ def renew(toy: Toy, node: Node, entry: str, request_id: str) -> Process:
 
 def drain(toy: Toy, node: Node) -> Process:
     toy.story.tell(node.actor, "stopping")
-    node.stopping = toy.bug != "deaf_to_stop"
+    if toy.bug == "deaf_to_stop":
+        yield 9_000
+    node.stopping = True
     while node.loops and node.stopping:
         yield 10
     patience = GRACE
@@ -387,8 +389,8 @@ def drain(toy: Toy, node: Node) -> Process:
         yield 10
         patience -= 10
     for entry in [entry for entry in node.held if entry not in node.settling]:
-        attempt = node.held.pop(entry)
-        if entry in toy.redis.stream and toy.bug != "no_give_back":
+        attempt = node.held.pop(entry, 0)
+        if attempt and entry in toy.redis.stream and toy.bug != "no_give_back":
             request_id = toy.redis.stream[entry]
             idle = 0 if toy.bug == "slow_give_back" else LEASE
             yield from give_back(toy, node, entry, request_id, idle, attempt, counts=False)
@@ -465,7 +467,7 @@ def trouble(toy: Toy) -> None:
     length = toy.random.choice([50, 500, 2_500, 6_000])
     name = toy.random.choice(sorted(toy.nodes))
     node = toy.nodes[name]
-    match toy.random.choice(["crash", "pause", "cut", "away", "stop", "wipe"]):
+    match toy.random.choice(["crash", "pause", "pause", "cut", "away", "stop", "stop", "wipe"]):
         case "crash" if not node.dead:
             toy.crash(node)
             toy.later(length, lambda: toy.start(name))
@@ -503,8 +505,9 @@ def day(seed: int, bug: str = "", troubles: int = 6) -> Story:
     toy = Toy(seed, bug)
     for name in ("ingestion-1", "ingestion-2", "worker-1", "worker-2", "worker-3"):
         toy.start(name)
-    for number in range(60):
-        moment = toy.random.uniform(100, 40_000)
+    rush = toy.random.uniform(100, 40_000)
+    for number in range(80):
+        moment = toy.random.uniform(100, 40_000) if number < 60 else rush
         for client in ("client-1", "client-2")[: 1 + (toy.random.random() < 0.3)]:
             delay = moment + toy.random.uniform(0, 50)
             toy.later(delay, lambda number=number, client=client: submit(toy, f"r{number}", client))  # type: ignore[misc]

@@ -37,7 +37,16 @@ def test_no_task_is_tried_a_fourth_time() -> None:
 
 
 def test_a_try_beyond_the_last_is_seen_by_its_number() -> None:
-    story = Story().cast().submit("r1").accept("r1").deliver("r1", attempt=4, how="read").handle("r1", attempt=4)
+    story = tried(3).settling("r1", **DEAD).end(ONE, "settle", "r1", "info").after(3_010)
+    story.deliver("r1", TWO, attempt=4).handle("r1", TWO, attempt=4)
+
+    assert broken(story.settle("r1", TWO).answer("r1").final("r1", attempts=4)) == {"P5 too_many_tries"}
+
+
+def test_few_tries_with_too_high_numbers_are_too_many() -> None:
+    story = (
+        Story().cast().submit("r1").accept("r1").nemesis("crash", TWO).deliver("r1", attempt=4).handle("r1", attempt=4)
+    )
 
     assert broken(story.settle("r1").answer("r1").final("r1", attempts=4)) == {"P5 too_many_tries"}
 

@@ -78,6 +78,13 @@ def test_nobody_can_relieve_the_dead_without_a_free_slot() -> None:
     assert broken(done(story)) == set()
 
 
+def test_who_got_it_back_unheard_and_renews_it_relieves_the_dead() -> None:
+    story = held().nemesis("pause", ONE).after(3_200).deliver("r1", TWO, attempt=2).nemesis("crash", TWO)
+    story.nemesis("resume", ONE).after(3_500).renew("r1", ONE).after(2_000).renew("r1", ONE).after(2_000)
+
+    assert broken(done(story, ONE)) == set()
+
+
 def test_nobody_can_relieve_the_dead_where_nobody_lives() -> None:
     story = held().nemesis("crash", TWO).nemesis("crash", ONE).after(60_000).cast("worker-2#2").after(4_400)
 
@@ -178,7 +185,22 @@ def test_the_trouble_of_another_worker_is_no_cause() -> None:
 
 
 def test_a_delivery_that_nobody_heard_of_may_stand_between() -> None:
-    assert broken(done(held().after(6_010).deliver("r1", TWO, attempt=3))) == set()
+    story = held().after(3_000).nemesis("pause", "worker-3#1").after(3_010).deliver("r1", TWO, attempt=3)
+
+    assert broken(done(story)) == set()
+
+
+def test_no_delivery_goes_unheard_where_nothing_is_disturbed() -> None:
+    assert broken(done(held().after(6_010).deliver("r1", TWO, attempt=3))) == {"P4 unheard"}
+    story = Story().cast().after(9_000).submit("r1").accept("r1").after(3_010).deliver("r1", TWO, attempt=2)
+
+    assert broken(done(story)) == {"P4 unheard"}
+
+
+def test_a_read_of_the_dead_may_have_waited_at_the_server() -> None:
+    story = Story().cast().nemesis("crash", ONE).after(2_900).submit("r1").accept("r1").after(3_010)
+
+    assert broken(done(story.deliver("r1", TWO, attempt=2))) == set()
 
 
 def test_an_outcome_that_could_not_be_stored_is_a_cause() -> None:

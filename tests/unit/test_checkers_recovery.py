@@ -39,7 +39,7 @@ def test_an_entry_waits_while_redis_is_away_and_no_longer() -> None:
 
 
 def test_after_an_outage_an_entry_is_fetched_in_time() -> None:
-    story = Story().cast().tell("redis", "away").after(60_000).tell("redis", "serving").after(1_000)
+    story = Story().cast().tell("redis", "away").after(60_000).tell("redis", "serving").after(3_000)
 
     assert broken(done(queued(story).after(5_010).deliver("r1"))) == {"P8 not_fetched"}
 
@@ -63,8 +63,8 @@ def test_an_entry_waits_for_a_worker() -> None:
 
 
 def test_an_entry_that_may_have_been_given_to_the_dead_waits_for_the_lease() -> None:
-    story = queued(Story().cast().after(9_000)).nemesis("crash", TWO).after(9_400).deliver("r1", attempt=2)
-    late = queued(Story().cast().after(9_000)).nemesis("crash", TWO).after(9_520).deliver("r1", attempt=2)
+    story = queued(Story().cast().after(9_000)).nemesis("crash", TWO).after(11_400).deliver("r1", attempt=2)
+    late = queued(Story().cast().after(9_000)).nemesis("crash", TWO).after(11_520).deliver("r1", attempt=2)
 
     assert broken(done(story)) == set()
     assert broken(done(late)) == {"P8 not_fetched"}

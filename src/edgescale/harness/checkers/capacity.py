@@ -44,11 +44,12 @@ class Capacity:
         self._none: dict[str, list[Span]] = {}
         self._unrest: dict[tuple[str, Unrest], Unrest] = {}
         self.outages = Unrest(window.span for window in history.view(windows) if _cuts_off(window))
-        block_ns = self._terms.block_ms * NS_PER_MS
+        # A read that was sent in the last moment waits for so long, and for so long its reply is expected.
+        read_ns = (self._terms.block_ms + self._bounds.reply_ms) * NS_PER_MS
         falls = [Span(event.time_ns, event.time_ns) for event in history.view(Lives).falls]
         lost = [*self.outages.spans, *falls]
         self.claims_lost = Unrest(lost)
-        self.reads_lost = Unrest(Span(span.start_ns, span.end_ns + block_ns) for span in lost)
+        self.reads_lost = Unrest(Span(span.start_ns, span.end_ns + read_ns) for span in lost)
         self.reads: list[tuple[Event, Sequence[str]]] = []
         self._sweep(history)
 
@@ -64,36 +65,54 @@ class Capacity:
             self._unrest[lane, lost] = Unrest([*lost.spans, *self._none.get(lane, never)])
         return self._unrest[lane, lost]
 
-    def reclaim_bound_ns(self, since_ns: int, delay_ns: int) -> int:
-        """How long an entry may lie that can be claimed after a delay: until the next sweep, and a second.
+    def fetched_late(self, entry: Entry) -> int | None:
+        """By which bound, in nanoseconds, a new entry should have been delivered and was not; None when all is well.
 
-        Where it may have been claimed by a worker that never heard of it, only the lease brings it back. Where there
-        was an outage meanwhile or shortly before, workers may need the time to recover.
+        Where the read that took it may have gone unheard only the lease brings it back.
+        """
+        if entry.began is None:
+            return None
+        since_ns, bound_ns = entry.began.time_ns, self._bounds.recovery_ms * NS_PER_MS
+        unrest = self.unrest(entry.lane, self.reads_lost)
+        if self.reads_lost.meets(Span(since_ns, unrest.deadline(since_ns, bound_ns))):
+            bound_ns += (self._terms.lease_ms + self._terms.sweep_ms) * NS_PER_MS
+        return self._overdue(entry, None, since_ns, unrest.deadline(since_ns, bound_ns), bound_ns)
+
+    def claimed_late(self, entry: Entry, held: Delivery, since_ns: int, delay_ns: int) -> int | None:
+        """By which bound, in nanoseconds, an entry should have been claimed and was not; None when all is well.
+
+        Args:
+            entry: that can be claimed a delay after it became free.
+            held: its delivery before that.
+            since_ns: when it became free.
+            delay_ns: after that, the next sweep should claim it, within a second.
+        """
+        deadline_ns, bound_ns = self.claim_deadline(entry, since_ns, delay_ns)
+        return self._overdue(entry, held, since_ns, deadline_ns, bound_ns)
+
+    def claim_deadline(self, entry: Entry, since_ns: int, delay_ns: int) -> tuple[int, int]:
+        """By when the entry must be claimed, and the bound that this follows from.
+
+        Where the claim may have gone unheard only the lease brings the entry back. Where there was an outage meanwhile
+        or shortly before, workers may need the time to recover.
         """
         sweep_ns = (self._terms.sweep_ms + self._bounds.reclaim_ms) * NS_PER_MS
         recovery_ns = self._bounds.recovery_ms * NS_PER_MS
-        until_ns = since_ns + delay_ns + sweep_ns
-        if self.claims_lost.meets(Span(since_ns + 1, until_ns)):
+        unrest = self.unrest(entry.lane, self.claims_lost)
+        deadline_ns = unrest.deadline(since_ns, delay_ns + sweep_ns)
+        if self.claims_lost.meets(Span(since_ns + 1, deadline_ns)):
             delay_ns = max(delay_ns, self._terms.lease_ms * NS_PER_MS)
-        if self.outages.meets(Span(since_ns - recovery_ns, until_ns)):
+        if self.outages.meets(Span(since_ns - recovery_ns, deadline_ns)):
             delay_ns = max(delay_ns, recovery_ns)
-        return delay_ns + sweep_ns
+        bound_ns = delay_ns + sweep_ns
+        return unrest.deadline(since_ns, bound_ns), bound_ns
 
-    def overdue(self, entry: Entry, held: Delivery | None, since_ns: int, bound_ns: int) -> bool:
-        """Whether an entry that was free since then was left lying for longer than the bound.
-
-        Args:
-            entry: that somebody should have taken.
-            held: its delivery before that, None when it had none.
-            since_ns: when it became free.
-            bound_ns: how long it may lie while a worker could have taken it.
-        """
-        lost = self.reads_lost if held is None else self.claims_lost
-        deadline_ns = self.unrest(entry.lane, lost).deadline(since_ns, bound_ns)
-        following = entry.after(held)
-        taken_ns = min(following.event.time_ns if following else FOREVER, self._entries.over_ns(entry))
+    def _overdue(
+        self, entry: Entry, held: Delivery | None, since_ns: int, deadline_ns: int, bound_ns: int
+    ) -> int | None:
+        taken_ns = min(_taken_ns(entry, held, since_ns), self._entries.over_ns(entry))
         known = not self._losses.any_in(Span(since_ns, deadline_ns))
-        return known and deadline_ns < taken_ns and deadline_ns <= self._end_ns
+        return bound_ns if known and deadline_ns < taken_ns and deadline_ns <= self._end_ns else None
 
     def _sweep(self, history: History) -> None:
         calls = paired(history.named("settle", "give_back", "renew"))
@@ -168,6 +187,14 @@ class Capacity:
                 del self._none_since[lane]
             elif not some and lane in self._none and since_ns is None:
                 self._none_since[lane] = now_ns
+
+
+def _taken_ns(entry: Entry, held: Delivery | None, since_ns: int) -> int:
+    """When somebody else surely had the entry: it was delivered, or who had it before got it back and renewed it."""
+    following = entry.after(held)
+    others = [other for other in entry.deliveries if held is not None and other.consumer != held.consumer]
+    renewed = [span.end_ns for other in others for span in other.renewals if span.end_ns >= since_ns]
+    return min([following.event.time_ns if following else FOREVER, *renewed])
 
 
 def _cuts_off(window: Window) -> bool:

@@ -92,8 +92,8 @@ def _handed_over(case: Case, history: History, entry: Entry, delivery: Delivery)
     if returned is None or returned.end is None or returned.phase != "ok" or not delivery.drained:
         return
     case.counts["handed_back"] += 1
-    bound_ns = history.view(Capacity).reclaim_bound_ns(returned.end.time_ns, 0)
-    if history.view(Capacity).overdue(entry, delivery, returned.end.time_ns, bound_ns):
+    bound_ns = history.view(Capacity).claimed_late(entry, delivery, returned.end.time_ns, 0)
+    if bound_ns is not None:
         sentence = f"{entry.request_id} was handed back, and nobody took it within {bound_ns // NS_PER_MS} ms"
         case.find("not_handed_over", sentence, delivery.event, returned.end)
 

@@ -8,7 +8,7 @@ from edgescale.harness.checkers.calls import Call, client_calls, settlements
 from edgescale.harness.checkers.entries import Entries, Entry
 from edgescale.harness.checkers.faults import Losses
 from edgescale.harness.checkers.spans import Span
-from edgescale.harness.history import TERMINAL, Event, History
+from edgescale.harness.history import NS_PER_MS, TERMINAL, Event, History
 
 PROMISE, TITLE = "P1", "no loss"
 
@@ -49,6 +49,7 @@ class Tasks:
 
     def __init__(self, history: History) -> None:
         self.known: dict[str, Task] = {}
+        self._reply_ns = history.header.bounds.reply_ms * NS_PER_MS
         for event in history.events:
             if event.request_id:
                 self._note(self.known.setdefault(event.request_id, Task()), event)
@@ -59,19 +60,18 @@ class Tasks:
             if call.end is not None and call.end.text("status") == "settled":
                 self.known[call.request_id].settled.append(call.span)
 
-    @staticmethod
-    def _note(task: Task, event: Event) -> None:
-        moment = Span(event.time_ns, event.time_ns)
+    def _note(self, task: Task, event: Event) -> None:
         if (event.actor == "nemesis" and event.operation != "fault") or event.text("why") == "injected":
             task.made_up = True
         elif event.operation == "final" and event.text("state"):
             task.finals.append(event)
         elif event.operation in {"accept", "resubmit"}:
-            task.seen.append((moment, event))
+            # The answer was on its way for a while, in which Redis may have lost the task.
+            task.seen.append((Span(event.time_ns - self._reply_ns, event.time_ns), event))
             if event.operation == "resubmit" or event.flag("new"):
                 task.entered_ns = event.time_ns
         elif event.operation == "store":
-            task.settled.append(moment)
+            task.settled.append(Span(event.time_ns, event.time_ns))
 
     @staticmethod
     def _note_call(task: Task, call: Call) -> None:

@@ -21,6 +21,7 @@ def check(history: History) -> Verdict:
     """
     case = Case(history, PROMISE, TITLE)
     for entry in history.view(Entries):
+        _unheard(case, history, entry)
         for place, held in enumerate(entry.deliveries, 1):
             _taken_over(case, history, entry, held)
             _retried(case, history, entry, held)
@@ -43,8 +44,8 @@ def _taken_over(case: Case, history: History, entry: Entry, held: Delivery) -> N
     if silenced is None:
         return
     case.counts["silenced"] += 1
-    bound_ns = history.view(Capacity).reclaim_bound_ns(silenced.time_ns, _lease_ns(history))
-    if history.view(Capacity).overdue(entry, held, silenced.time_ns, bound_ns):
+    bound_ns = history.view(Capacity).claimed_late(entry, held, silenced.time_ns, _lease_ns(history))
+    if bound_ns is not None:
         verb = "died" if silenced.operation == "crash" else "fell asleep"
         sentence = f"{held.actor} {verb} with {entry.request_id}, and nobody took it over within {_ms(bound_ns)} ms"
         case.find("not_taken_over", sentence, held.event, silenced)
@@ -60,8 +61,7 @@ def _silenced(history: History, entry: Entry, held: Delivery) -> Event | None:
         return crash
     capacity = history.view(Capacity)
     for pause in lives.pauses(held.actor):
-        bound_ns = capacity.reclaim_bound_ns(pause.time_ns, _lease_ns(history))
-        deadline_ns = capacity.unrest(entry.lane, capacity.claims_lost).deadline(pause.time_ns, bound_ns)
+        deadline_ns, _ = capacity.claim_deadline(entry, pause.time_ns, _lease_ns(history))
         if held.event.index < pause.index < until and lives.resumed_ns(held.actor, pause) > deadline_ns:
             return pause
     return None
@@ -74,8 +74,8 @@ def _retried(case: Case, history: History, entry: Entry, held: Delivery) -> None
         return
     case.counts["retries"] += 1
     delay_ns = max(_lease_ns(history) - returned.start.number("idle_ms") * NS_PER_MS, 0)
-    bound_ns = history.view(Capacity).reclaim_bound_ns(returned.end.time_ns, delay_ns)
-    if history.view(Capacity).overdue(entry, held, returned.end.time_ns, bound_ns):
+    bound_ns = history.view(Capacity).claimed_late(entry, held, returned.end.time_ns, delay_ns)
+    if bound_ns is not None:
         sentence = f"{entry.request_id} was to be tried again, and was not within {_ms(bound_ns)} ms"
         case.find("not_retried", sentence, held.event, returned.end)
 
@@ -105,11 +105,14 @@ def _stolen(case: Case, history: History, held: Delivery, later: Sequence[Delive
 def _lease_began_ns(history: History, held: Delivery, following: Delivery | None = None) -> int:
     """The earliest moment at which the last lease can have begun, before the following delivery if there is one.
 
-    A worker that lost an entry unheard may get it back, and renew it again, once the new owner's lease has run out.
+    A worker that lost an entry unheard may get it back, and renew it again, once the new owner's lease has run out or
+    it has given the entry back.
     """
     renewals = held.renewals
     if following is not None:
         regained_ns = _given_ns(history, following) + _lease_ns(history)
+        if following.returned is not None:
+            regained_ns = min(regained_ns, following.returned.start.time_ns)
         renewals = [span for span in renewals if span.end_ns < regained_ns]
     return renewals[-1].start_ns if renewals else _given_ns(history, held)
 
@@ -148,6 +151,20 @@ def _caused(case: Case, history: History, held: Delivery, following: Delivery) -
             f"and given to {following.actor}"
         )
         case.find("no_cause", sentence, held.event, following.event)
+
+
+def _unheard(case: Case, history: History, entry: Entry) -> None:
+    """No delivery goes unheard while nothing is disturbed."""
+    before, since = 0, entry.began
+    for delivery in entry.deliveries:
+        heard_ns = delivery.event.time_ns
+        lost = history.view(Capacity).reads_lost
+        if since is not None and delivery.attempt > before + 1 and not lost.meets(Span(since.time_ns, heard_ns)):
+            sentence = (
+                f"{entry.request_id} came to {delivery.actor} as number {delivery.attempt}, and none heard the last"
+            )
+            case.find("unheard", sentence, since, delivery.event)
+        before, since = delivery.attempt, delivery.event
 
 
 def _fenced(case: Case, history: History, held: Delivery, later: Sequence[Delivery]) -> None:

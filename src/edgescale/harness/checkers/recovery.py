@@ -31,20 +31,10 @@ def _recovery_ns(history: History) -> int:
 
 
 def _fetched(case: Case, history: History, entry: Entry) -> None:
-    """An entry is delivered within the bound while a worker could take it.
-
-    Where something was disturbed after it was added, it may have been given to a worker that never heard of it; then
-    only the lease brings it back.
-    """
-    if entry.began is None:
-        return
+    """An entry is delivered within the bound while a worker could take it."""
     case.counts["entries"] += 1
-    since_ns, bound_ns = entry.began.time_ns, _recovery_ns(history)
-    capacity = history.view(Capacity)
-    if capacity.reads_lost.deadline(since_ns, bound_ns) != since_ns + bound_ns:
-        terms = history.header.terms
-        bound_ns += (terms.lease_ms + terms.sweep_ms) * NS_PER_MS
-    if capacity.overdue(entry, None, since_ns, bound_ns):
+    bound_ns = history.view(Capacity).fetched_late(entry)
+    if bound_ns is not None:
         sentence = f"{entry.request_id} lay in lane {entry.lane} for {bound_ns // NS_PER_MS} ms, and a worker had room"
         case.find("not_fetched", sentence, entry.began)
 
