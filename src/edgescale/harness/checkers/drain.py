@@ -26,7 +26,7 @@ def check(history: History) -> Verdict:
     asked = history.view(Lives).stops | {event.actor: event for event in history.named("stopping")}
     for actor, event in asked.items():
         _ends(case, history, actor, event, stopped.get(actor))
-    for entry in history.view(Entries):
+    for entry in list(history.view(Entries)):
         for delivery in entry.deliveries:
             _handed_over(case, history, entry, delivery)
             _done_stays_done(case, history, delivery)
@@ -36,7 +36,7 @@ def check(history: History) -> Verdict:
 
 def _held(history: History) -> Mapping[str, Sequence[tuple[Entry, Delivery]]]:
     held: dict[str, list[tuple[Entry, Delivery]]] = {}
-    for entry in history.view(Entries):
+    for entry in list(history.view(Entries)):
         for delivery in entry.deliveries:
             held.setdefault(delivery.actor, []).append((entry, delivery))
     return held

@@ -178,7 +178,7 @@ def _leftovers(case: Case, history: History) -> None:
             sentence = f"lane {event.text('lane')} holds {event.number('backlog')} entries after the drain"
             case.find("backlog_left", sentence, event)
     if history.named("final"):
-        for entry in history.view(Entries):
+        for entry in list(history.view(Entries)):
             if _left(history, entry):
                 sentence = f"the entry {entry.entry_id} of {entry.request_id} was never removed"
                 case.find("entry_left", sentence, entry.added)

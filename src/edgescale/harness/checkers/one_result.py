@@ -126,7 +126,7 @@ def _queued_twice(case: Case, history: History) -> None:
     """One entry for each request id."""
     losses = history.view(Losses)
     made: dict[str, list[Event]] = {}
-    for entry in history.view(Entries):
+    for entry in list(history.view(Entries)):
         if entry.began is not None and not entry.injected:
             made.setdefault(entry.request_id, []).append(entry.began)
     for request_id, unordered in made.items():

@@ -17,7 +17,7 @@ def check(history: History) -> Verdict:
     case = Case(history, PROMISE, TITLE)
     undecodable = _undecodable(history)
     early = {event.request_id: event for event in history.named("final") if _ends_early(history, event)}
-    for entry in history.view(Entries):
+    for entry in list(history.view(Entries)):
         _tries(case, history, entry)
         for held in entry.deliveries:
             _last_try(case, history, held)

@@ -20,7 +20,7 @@ def check(history: History) -> Verdict:
     possible renewal was younger than the lease, and a settlement by a loser where it cannot have come before the loss.
     """
     case = Case(history, PROMISE, TITLE)
-    for entry in history.view(Entries):
+    for entry in list(history.view(Entries)):
         _unheard(case, history, entry)
         for place, held in enumerate(entry.deliveries, 1):
             _taken_over(case, history, entry, held)

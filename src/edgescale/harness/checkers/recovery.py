@@ -17,7 +17,7 @@ def check(history: History) -> Verdict:
     """Judge P8, after the end of every disturbance and where there was none."""
     case = Case(history, PROMISE, TITLE)
     case.counts["disturbances"] = len(history.view(Unrests).of("*").spans)
-    for entry in history.view(Entries):
+    for entry in list(history.view(Entries)):
         _fetched(case, history, entry)
     for call in history.view(client_calls):
         _available(case, history, call)
