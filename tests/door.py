@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.rpc import error_details_pb2, status_pb2
@@ -15,7 +15,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from edgescale.broker.inspect import LaneInspector
 from edgescale.calls import SentStatus
 from edgescale.client import Client
-from edgescale.config import Settings  # noqa: TC001 - a dataclass reads it
 from edgescale.ingestion.intake import Intake
 from edgescale.ingestion.server import IngestionServer
 from edgescale.ingestion.service import IngestionService
@@ -23,6 +22,9 @@ from edgescale.status import DETAILS_KEY, DOMAIN
 from edgescale.uploads.store import BlobStore
 from edgescale.v1.ingestion_service_pb2_grpc import IngestionServiceStub
 from tests.support import Rig
+
+if TYPE_CHECKING:
+    from edgescale.config import Settings
 
 LANES = ("heartbeat", "text", "file")
 

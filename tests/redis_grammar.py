@@ -51,11 +51,11 @@ class Drawn:
         return self._data.draw(st.integers(low, high))
 
 
-STREAMS = [b"s0", b"s0", b"s0", b"s1"]
+STREAMS = [b"s0"] * 6 + [b"s1"]
 HASHES, ZSETS, STRINGS = [b"h0", b"h1"], [b"z0"], [b"k0", b"k1"]
 TASKS, AGENTS = [b"t0", b"t1", b"t2"], [b"a0", b"a1"]
 KEYS = [b"s0", b"s1", b"h0", b"h1", b"z0", b"k0", b"k1", b"t0", b"t1", b"none"]
-GROUPS, CONSUMERS = [b"g0", b"g0", b"g1"], [b"c0", b"c1", b"c2"]
+GROUPS, CONSUMERS = [b"g0"] * 6 + [b"g1"], [b"c0", b"c0", b"c1", b"c2"]
 FIELDS, VALUES = [b"f0", b"f1", b"f2"], [b"", b"v", b"1", b"-7", b"9223372036854775807", b"1.5", b"\xff\x00\r\n"]
 CHANNELS, PATTERNS = [b"n0", b"n1"], [b"n[01]", b"[^n]*", b"?", b"x\\*"]
 SCORES = [b"0", b"1", b"2.5", b"-3", b"1e20", b"0.1", b"inf", b"1700000000000"]
@@ -76,7 +76,7 @@ def key_of(c: Chooser, keys: Sequence[bytes]) -> bytes:
 
 
 def entry_id(c: Chooser) -> bytes:
-    return b"%d-%d" % (c.number(1, 6), c.number(0, 2))
+    return b"%d-%d" % (c.number(1, 8), c.pick([0, 0, 0, 1]))
 
 
 def some_entry(c: Chooser) -> Word:
@@ -464,6 +464,44 @@ def beat(c: Chooser) -> Command:
     return run("beat", keys, args)
 
 
+def upheaval(c: Chooser) -> Command:
+    """What those who wait for a stream cannot like."""
+    return c.pick(
+        [
+            [b"DEL", b"s0"],
+            [b"SET", b"s0", b"v"],
+            [b"XGROUP", b"DESTROY", b"s0", b"g0"],
+            [b"FLUSHALL"],
+            [b"PEXPIREAT", b"s0", FAR_PAST],
+            [b"EVAL", b"redis.call('DEL', KEYS[1]); redis.call('HSET', KEYS[1], 'f', 'v')", b"1", b"s0"],
+            [b"EVAL", b"redis.call('DEL', KEYS[1]); redis.call('XADD', KEYS[1], '9-9', 'f', 'v')", b"1", b"s0"],
+        ]
+    )
+
+
+def cause(c: Chooser) -> Command:
+    """What may end the wait of a reader."""
+    fresh: Command = [b"XADD", b"s0", b"*", b"f", b"v"]
+    return c.pick([fresh, fresh, fresh, xadd(c), submit(c), lua(c), group(c), upheaval(c)])
+
+
+def mangled(c: Chooser) -> Command:
+    """A command with a word too many, too few, twice or wrong."""
+    words = list(c.pick(_SOUND)(c))
+    at = c.number(min(1, len(words) - 1), len(words) - 1)
+    junk = c.pick([b"x", b"", b"-1", b"COUNT", b"(", b"STREAMS", b"99999999999999999999"])
+    match c.number(0, 3):
+        case 0:
+            words.insert(at, junk)
+        case 1:
+            words.insert(at, words[at])
+        case 2 if len(words) > 1:
+            del words[at]
+        case _ if at:
+            words[at] = junk
+    return words
+
+
 # How often each is chosen by the dice.
 FAMILIES: dict[Callable[[Chooser], Command], int] = {
     xadd: 14,
@@ -477,7 +515,7 @@ FAMILIES: dict[Callable[[Chooser], Command], int] = {
     zsets: 4,
     keys: 5,
     strings: 2,
-    pubsub: 5,
+    pubsub: 9,
     connection: 5,
     lua: 5,
     script_cache: 1,
@@ -485,13 +523,34 @@ FAMILIES: dict[Callable[[Chooser], Command], int] = {
     settle: 5,
     lease: 6,
     beat: 2,
+    upheaval: 2,
+    mangled: 8,
 }
+# Those whose wrong forms are answered at once.
+_SOUND = [xadd, stream, group, read_group, read, pending, hashes, zsets, keys, strings, lua, submit, settle, lease]
 _WEIGHTED = [family for family, weight in FAMILIES.items() for _ in range(weight)]
 _COUNTED_ID = [b"%d-0" % number for number in range(1, 9)]
 
 
 def any_command(c: Chooser) -> Command:
     return c.pick(_WEIGHTED)(c)
+
+
+def several(c: Chooser) -> list[Command]:
+    """Commands in one go; now and then as a transaction."""
+    commands = [any_command(c) for _ in range(c.number(1, 3))]
+    return c.pick([commands, [[b"MULTI"], *commands, c.pick([[b"EXEC"], [b"EXEC"], [b"DISCARD"]])]])
+
+
+def beginning(c: Chooser) -> list[Command]:
+    """A stream with entries and a group that has read some, or nothing."""
+    entries: list[Command] = [[b"XADD", b"s0", b"%d-0" % entry, b"f", b"v"] for entry in range(1, c.number(2, 4))]
+    create: Command = [b"XGROUP", b"CREATE", b"s0", b"g0", b"0", b"MKSTREAM"]
+    reads: list[Command] = [
+        [b"XREADGROUP", b"GROUP", b"g0", c.pick(CONSUMERS), b"COUNT", b"1", b"STREAMS", b"s0", b">"]
+        for _ in range(c.number(0, 3))
+    ]
+    return c.pick([[create, *entries, *reads], [create, *entries, *reads], [*entries, create], [[b"PING"]]])
 
 
 def counted(c: Chooser) -> Command:

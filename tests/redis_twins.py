@@ -25,7 +25,7 @@ _CLOCK_FIGURES = {b"idle", b"inactive"}
 _LAYOUT_FIGURES = {b"radix-tree-keys", b"radix-tree-nodes", b"version", b"id", b"modules"}
 _GIVE_IDS = {b"XADD", b"EVAL", b"EVALSHA", b"EXEC"}
 _SHOWN_BYTES = 60
-_UNORDERED = {b"KEYS", b"SCAN", b"PUBSUB", b"UNSUBSCRIBE"}
+UNORDERED = {b"KEYS", b"SCAN", b"PUBSUB", b"UNSUBSCRIBE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +169,8 @@ class Twins:
         self.model = ModelSide(flavour)
         self.trace: list[str] = []
         self._entries: list[tuple[bytes, bytes]] = []
+        # Commands whose replies may be due.
+        self._names: list[set[bytes]] = [set() for _ in range(SESSIONS)]
         self._known = 0
         self._gave_ids = False
         real.begin()
@@ -195,12 +197,13 @@ class Twins:
             Diverged: it is not the same.
         """
         self.send(number, *commands)
-        self.compare({word.upper() for words in commands for word in words[:1] if isinstance(word, bytes)})
+        self.compare()
 
     def send(self, number: int, *commands: Sequence[Word]) -> None:
         """Send commands on one connection, all at once."""
         self.trace.append(f"{number}: " + "; ".join(str([_shortened(word) for word in words]) for words in commands))
         self._separate_ids({words[0] for words in commands})
+        self._names[number] |= {words[0].upper() for words in commands if isinstance(words[0], bytes)}
         self.real.send(number, b"".join(encode([self._word(word, 0) for word in words]) for words in commands))
         self.model.send(number, b"".join(encode([self._word(word, 1) for word in words]) for words in commands))
 
@@ -237,19 +240,21 @@ class Twins:
         """Let the waits run out, on both sides, of commands that block no longer than this."""
         self.trace.append(f"{delay_s} s pass")
         self.model.let_time_pass(delay_s)
-        self.compare(set())
+        self.compare()
 
     def free(self, number: int) -> bool:
         """Whether the connection carries out at once what it is sent."""
         session = self.model.sessions[number]
         return session.blocked is None and session.queued is None and not session.closing
 
-    def compare(self, names: set[bytes]) -> None:
-        """Compare all that arrived since the last time; `names` are of the commands that may have caused it."""
+    def compare(self) -> None:
+        """Compare all that arrived since the last time."""
         self.real.settle()
         modelled = [decode(bytes(output))[0] for output in self.model.outputs]
         for number, (real, model) in enumerate(zip(self._arrived(modelled), modelled, strict=True)):
-            self._compare(number, real, model, names)
+            self._compare(number, real, model)
+            if self.model.sessions[number].blocked is None:
+                self._names[number] = set()
         for output in [*self.real.outputs, *self.model.outputs]:
             output.clear()
         if self.real.closed != self.model.closed:
@@ -266,9 +271,9 @@ class Twins:
                 return arrived
             select.select(self.real.sockets, [], [], _POLL_S)
 
-    def _compare(self, number: int, real: list[Frame], model: list[Frame], names: set[bytes]) -> None:
-        loose = bool(names & {b"PTTL", b"TTL"})
-        unordered = bool(names & _UNORDERED)
+    def _compare(self, number: int, real: list[Frame], model: list[Frame]) -> None:
+        loose = bool(self._names[number] & {b"PTTL", b"TTL"})
+        unordered = bool(self._names[number] & UNORDERED)
         for at, (one, other) in enumerate(zip(real, model, strict=False)):
             if not self._same(one, other, loose=loose, unordered=unordered):
                 raise Diverged(

@@ -5,6 +5,7 @@ Redis; what they get back is its value, or GONE when request or reply was lost. 
 `bug` breaks one thing on purpose, for the checkers to find.
 """
 
+import copy
 import heapq
 import random
 from collections.abc import Callable, Generator
@@ -17,7 +18,7 @@ from tests.support_history import Story
 Process = Generator[Any, Any, None]
 GONE = object()
 LEASE, SWEEP, BLOCK, REPLY, RECHECK, PATIENCE = 3_000, 500, 1_000, 2_000, 2_000, 3_000
-TRIES, SLOTS, CAP, GRACE = 3, 4, 12, 2_000
+TRIES, SLOTS, CAP, GRACE, SYNC = 3, 4, 12, 2_000, 700
 TERMINAL = {"succeeded", "failed", "dead_lettered"}
 
 
@@ -46,6 +47,8 @@ class Redis:
         self.pending: dict[str, list[Any]] = {}  # entry: owner, last seen, deliveries
         self.readers: list[Callable[[], bool]] = []
         self.ids = count(1)
+        self.saved_at = 0.0
+        self.saved = self.image()
 
     def submit(self, request_id: str) -> str:
         if request_id in self.tasks and self.toy.bug != "no_dedupe":
@@ -92,17 +95,16 @@ class Redis:
             self.pending[entry] = ["nobody", self.toy.now - idle, self.pending[entry][2] - (not counts)]
         return owned
 
-    def settle(self, consumer: str, entry: str, request_id: str, state: str, digest: str | None) -> str:
+    def settle(self, consumer: str, entry: str, request_id: str, state: str, digest: str | None, attempts: int) -> str:
         task = self.tasks.get(request_id, {})
         owned = self.owned(consumer, entry) or (self.toy.bug == "no_fence" and entry in self.pending)
         if "by" in task:
-            status = "settled" if task["by"] == (consumer, entry) else "superseded"
+            status = "settled" if task["by"] == (consumer, entry, attempts) else "superseded"
         elif not owned:
             status = "lost"
         else:
             status = "settled"
-            attempts = self.pending[entry][2]
-            by = {"by": (consumer, entry), "attempts": attempts}
+            by = {"by": (consumer, entry, attempts), "attempts": attempts}
             self.tasks[request_id] = {"state": state, "digest": digest, **by}
             self.toy.story.tell("redis", "store", request_id, state=state, result_digest=digest)
             self.toy.notify(request_id)
@@ -116,6 +118,24 @@ class Redis:
         request_id = self.stream.pop(entry, None)
         if request_id is not None:
             self.toy.story.tell("redis", "delete", request_id, lane="text", entry=entry, why=why)
+
+    def image(self) -> Any:
+        return copy.deepcopy((self.tasks, self.stream, self.unread, self.pending))
+
+    def save(self) -> None:
+        self.saved_at, self.saved = self.toy.now, self.image()
+        self.toy.later(SYNC, self.save)
+
+    def lose_suffix(self) -> None:
+        """A power cut: what was written since the last save is gone, what was deleted since is back."""
+        before = dict(self.stream)
+        for entry in [entry for entry in before if entry not in self.saved[1]]:
+            self.delete(entry, why="lost")
+        self.tasks, self.stream, self.unread, self.pending = copy.deepcopy(self.saved)
+        for entry in [entry for entry in self.stream if entry not in before]:
+            fields: dict[str, Any] = {"lane": "text", "entry": entry, "why": "restored"}
+            self.toy.story.tell("redis", "add", self.stream[entry], **fields)
+        self.toy.story.tell("redis", "lost", what="suffix", since_ns=int(self.saved_at * 1_000_000))
 
     def wipe(self) -> None:
         for entry in list(self.stream):
@@ -141,9 +161,16 @@ class Toy:
         self.queue: list[tuple[float, int, Callable[[], None]]] = []
         self.order = count()
         self.story = Story(
-            tick_ms=0, caps={"text": CAP}, slots={"text": SLOTS}, lease_ms=LEASE, sweep_ms=SWEEP, attempts_max=TRIES
+            tick_ms=0,
+            caps={"text": CAP},
+            slots={"text": SLOTS},
+            lease_ms=LEASE,
+            sweep_ms=SWEEP,
+            attempts_max=TRIES,
+            durability=SYNC,
         )
         self.redis = Redis(self)
+        self.redis.save()
         self.nodes: dict[str, Node] = {}
 
     # Time and messages.
@@ -331,18 +358,18 @@ def handle(toy: Toy, node: Node, entry: str, request_id: str, attempt: int) -> P
         delay = toy.random.uniform(0, 1_000)
         yield from give_back(toy, node, entry, request_id, LEASE - delay, attempt, counts=True)
     else:
-        yield from settle(toy, node, entry, request_id, "dead_lettered" if phase == "fail" else "succeeded")
+        yield from settle(toy, node, entry, request_id, attempt, "dead_lettered" if phase == "fail" else "succeeded")
     node.held.pop(entry, None)
 
 
-def settle(toy: Toy, node: Node, entry: str, request_id: str, state: str) -> Process:
+def settle(toy: Toy, node: Node, entry: str, request_id: str, attempt: int, state: str) -> Process:
     digest = f"{request_id} by {node.actor}" if state == "succeeded" else None
     fields: dict[str, Any] = {"entry": entry, "consumer": node.actor, "state": state, "result_digest": digest}
     node.settling.add(entry)
     toy.story.begin(node.actor, "settle", request_id, **fields)
     status = GONE
     while status is GONE:
-        status = yield lambda: toy.redis.settle(node.actor, entry, request_id, state, digest)
+        status = yield lambda: toy.redis.settle(node.actor, entry, request_id, state, digest, attempt)
     toy.story.end(node.actor, "settle", request_id, **fields, status=status)
 
 
@@ -467,7 +494,7 @@ def trouble(toy: Toy) -> None:
     length = toy.random.choice([50, 500, 2_500, 6_000])
     name = toy.random.choice(sorted(toy.nodes))
     node = toy.nodes[name]
-    match toy.random.choice(["crash", "pause", "pause", "cut", "away", "stop", "stop", "wipe"]):
+    match toy.random.choice(["crash", "pause", "pause", "cut", "away", "stop", "stop", "wipe", "power"]):
         case "crash" if not node.dead:
             toy.crash(node)
             toy.later(length, lambda: toy.start(name))
@@ -486,6 +513,8 @@ def trouble(toy: Toy) -> None:
             toy.story.nemesis("stop", node.actor)
             toy.go_on(node, drain(toy, node))
             toy.later(10_000, lambda: toy.start(name) if toy.nodes[name].dead else None)
+        case "power" if toy.serving:
+            toy.redis.lose_suffix()
         case "wipe" if toy.serving and toy.random.random() < 0.3:
             toy.redis.wipe()
 

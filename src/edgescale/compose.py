@@ -16,6 +16,7 @@ from edgescale.broker.inspect import LaneInspector
 from edgescale.broker.keys import Keys
 from edgescale.chance import Chance, SystemChance
 from edgescale.config import Settings
+from edgescale.errors import ConfigError
 
 Ready = Callable[[str], None]
 Service = Callable[[Settings, asyncio.Event, Ready], Awaitable[None]]
@@ -93,6 +94,9 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_ready: Ready) -
                 FileHandler(store),
             ]
         )
+        if strangers := sorted(settings.worker_lanes.keys() - registry.lanes()):
+            known = ", ".join(sorted(registry.lanes()))
+            raise ConfigError(f"worker_lanes: no handler serves lane {strangers[0]!r}; those that are served: {known}")
         if TextHandler.lane in settings.worker_lanes:
             # Before work is taken: loading models with the first text would hold up the loop, and leases with it.
             await asyncio.to_thread(warm)

@@ -62,6 +62,11 @@ def one_sentence(errors: str) -> str:
         (["gateway", "--http-bind", "localhost"], {}, "settings: http_bind must be host:port"),
         (["worker", "--redis-url", "http://x"], {}, "redis_url: "),
         (["ingestion"], {"blob_url": "ftp://x"}, "blob_url 'ftp://x' cannot be used"),
+        (
+            ["worker", "--lanes", "txt=8"],
+            {},
+            "worker_lanes: no handler serves lane 'txt'; those that are served: file, ",
+        ),
         (["up", "--workers", "0"], {}, "EDGESCALE_WORKER_PROCESSES: Input should be greater than 0"),
         (["status"], {"redis_urls": "x"}, "unknown setting EDGESCALE_REDIS_URLS: did you mean EDGESCALE_REDIS_URL?"),
     ],

@@ -1,4 +1,4 @@
-"""`edgescale up`: everything on one machine, started again when a part dies, gone when it goes, however it goes."""
+"""`edgescale up`: everything on one machine, parts that die are started again, all of it is gone when it goes."""
 
 import asyncio
 import json

@@ -1,7 +1,7 @@
 """An ingestion process from its start to its end: what it says of itself, how much it takes on, how it stops."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from edgescale.broker.connection import Connection, Subscription
 from edgescale.errors import ConfigError, Unavailable
 from edgescale.local.child import free_port
 from edgescale.local.valkey import EmbeddedValkey
@@ -26,6 +27,7 @@ from edgescale.v1.ingestion_service_pb2 import (
 from edgescale.v1.text_pb2 import TextInput
 from tests.door import Caller, Door, calling, ingesting, refusal_of
 from tests.parts import Deed, answer_with_attempt, working
+from tests.processes import service
 from tests.servers import Server, own_server
 from tests.support import eventually
 
@@ -106,6 +108,34 @@ async def test_before_results_can_arrive_it_is_alive_but_takes_nothing(tmp_path:
         await late.stop()
 
 
+async def test_nothing_is_taken_before_the_inbox_is_subscribed(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscribed, may_subscribe = Connection.subscribed, asyncio.Event()
+
+    @asynccontextmanager
+    async def late(connection: Connection, channels: Sequence[str]) -> AsyncIterator[Subscription]:
+        await may_subscribe.wait()
+        async with subscribed(connection, channels) as subscription:
+            yield subscription
+
+    monkeypatch.setattr(Connection, "subscribed", late)
+    bind = f"127.0.0.1:{free_port()}"
+    door = Door(server.url, tmp_path, grpc_bind=bind)
+    try:
+        async with calling(bind) as caller:
+            await eventually(lambda: refusal_of(caller.stub.AnalyzeText(text(), timeout=5)))
+            for _ in range(10):
+                assert (await refusal_of(caller.stub.AnalyzeText(text(), timeout=5))).reason == "NOT_SERVING"
+            may_subscribe.set()
+            await asyncio.wait_for(door.ready.wait(), 5)
+            async with working(server.url, answer_with_attempt):
+                await caller.stub.AnalyzeText(text(), timeout=5)
+    finally:
+        may_subscribe.set()
+        await door.close()
+
+
 async def test_health_follows_redis(tmp_path: Path, shared_server: Server) -> None:
     del shared_server
     valkey = own_server("valkey", tmp_path / "server")
@@ -156,6 +186,24 @@ def _poll(request_id: str) -> GetTaskRequest:
     return request
 
 
+async def test_a_process_that_is_told_to_end_answers_its_callers_first(server: Server, tmp_path: Path) -> None:
+    deed = Deed(held=True)
+    settings: dict[str, Any] = {"redis_url": server.url, "data_dir": tmp_path, "grpc_bind": "127.0.0.1:0"}
+    async with (
+        service("ingestion", **settings) as process,
+        calling(await process.address()) as caller,
+        watched(caller) as heard,
+        working(server.url, deed),
+    ):
+        opened = asyncio.ensure_future(caller.stub.AnalyzeText(text("r1")))
+        await eventually(lambda: deed.running == 1)
+        process.terminate()
+        await eventually(lambda: heard == [SERVING, NOT_SERVING])
+        deed.gate.set()
+        assert (await opened).task.result.json.string_value == "r1 by attempt 1"
+        assert await process.status() == 0
+
+
 async def test_requests_that_outlast_the_grace_are_ended_and_so_is_the_server(server: Server, tmp_path: Path) -> None:
     async with ingesting(server.url, tmp_path, drain_grace_ms=200) as (door, caller):
         opened = asyncio.ensure_future(caller.client.analyze_text("The ferry was early.", request_id="r1"))
@@ -175,7 +223,7 @@ async def test_a_process_takes_no_more_requests_than_it_may(server: Server, tmp_
         calls = [asyncio.ensure_future(caller.stub.AnalyzeText(text(f"r{number}"))) for number in range(3)]
         await eventually(lambda: door.service.requests.under_way == 3)
         for _ in range(20):
-            refusal = await refusal_of(caller.stub.AnalyzeText(text("r9")))
+            refusal = await refusal_of(caller.stub.AnalyzeText(text("r9"), timeout=5))
             assert (refusal.code, refusal.reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_REQUESTS")
             assert refusal.retry_ms
         deed.gate.set()
@@ -194,7 +242,7 @@ async def test_a_process_takes_no_more_uploads_than_it_may(server: Server, tmp_p
     async with ingesting(server.url, tmp_path, uploads_in_flight_max=2) as (door, caller):
         calls = [asyncio.ensure_future(caller.stub.UploadFile(slow(f"r{number}"))) for number in range(2)]
         await eventually(lambda: door.service.uploads.under_way == 2)
-        refusal = await refusal_of(caller.stub.UploadFile(slow("r9")))
+        refusal = await refusal_of(caller.stub.UploadFile(slow("r9"), timeout=5))
         assert (refusal.code, refusal.reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_REQUESTS")
         # Uploads do not take the places of other requests.
         await caller.stub.SendHeartbeat(SendHeartbeatRequest(heartbeat=Heartbeat(agent_id="pier-1")))
@@ -207,8 +255,7 @@ async def test_a_port_that_is_taken_is_named(server: Server, tmp_path: Path) -> 
     async with ingesting(server.url, tmp_path) as (door, _):
         second = Door(server.url, tmp_path, grpc_bind=door.address)
         with pytest.raises(ConfigError, match=f"cannot listen on {door.address}; is another process using the port"):
-            await asyncio.wait_for(second.running, 5)
-        await second.rig.connection.close()
+            await second.close()
 
 
 async def test_a_thousand_cancelled_calls_leave_nothing_open(server: Server, tmp_path: Path) -> None:

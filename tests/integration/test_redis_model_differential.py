@@ -8,17 +8,18 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from edgescale.harness.simulation.redis import REDIS_7_0, VALKEY_9, Flavour, RedisModel
 from edgescale.harness.simulation.redis.commands import FLAG_NAMES, CommandTable
 from tests import redis_grammar as grammar
-from tests.redis_twins import SESSIONS, RealSide, Twins, Word
+from tests.redis_twins import SESSIONS, UNORDERED, RealSide, Twins, Word
 from tests.redis_wire import Frame
 from tests.servers import own_names, own_server
 
@@ -27,7 +28,7 @@ STEPS = 24
 FLAVOURS = {"valkey": VALKEY_9, "redis": REDIS_7_0}
 SHORT_MS = 20
 # Their confirmations come in place of replies; within a transaction that is not modelled.
-NOT_IN_TRANSACTIONS = {b"SUBSCRIBE", b"SSUBSCRIBE", b"PSUBSCRIBE"}
+NOT_IN_TRANSACTIONS = {kind + verb + b"SUBSCRIBE" for kind in (b"", b"P", b"S") for verb in (b"", b"UN")}
 ALL_KEYS = [*grammar.KEYS, *grammar.AGENTS, b"t2", b"agents", b"dead"]
 
 
@@ -68,11 +69,27 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     yield from started(request.param, tmp_path_factory.mktemp(request.param))
 
 
+def playable(twins: Twins, number: int, commands: list[grammar.Command]) -> bool:
+    """Whether the model is known to have this, and the twins can compare it."""
+    within = commands[0] == [b"MULTI"] or twins.model.sessions[number].queued is not None
+    if within and any(words[0] in NOT_IN_TRANSACTIONS for words in commands):
+        return False
+    # Replies in any order are compared as such for a single command only.
+    return len(commands) == 1 or all(words[0] not in UNORDERED for words in commands)
+
+
 def play(twins: Twins, chooser: grammar.Chooser, family: Callable[[grammar.Chooser], grammar.Command]) -> None:
     """One command on one of the connections."""
     number, words = chooser.number(0, SESSIONS - 1), family(chooser)
-    if words[0] not in NOT_IN_TRANSACTIONS or twins.model.sessions[number].queued is None:
+    if playable(twins, number, [words]):
         twins.step(number, words)
+
+
+def play_several(twins: Twins, chooser: grammar.Chooser) -> None:
+    """Several commands on one of the connections, sent at once."""
+    number, commands = chooser.number(0, SESSIONS - 1), grammar.several(chooser)
+    if playable(twins, number, commands):
+        twins.step(number, *commands)
 
 
 def play_short_wait(twins: Twins, chooser: grammar.Chooser) -> None:
@@ -82,6 +99,17 @@ def play_short_wait(twins: Twins, chooser: grammar.Chooser) -> None:
         # Not compared before the time is up: on a loaded machine it may be up at once.
         twins.send(number, grammar.blocking(chooser, for_ms=b"%d" % SHORT_MS))
         twins.let_time_pass(SHORT_MS / 1000)
+
+
+def play_crowd(twins: Twins, chooser: grammar.Chooser) -> None:
+    """Several connections wait, and another one gives them cause to wake up."""
+    *waiting, last = range(SESSIONS)
+    for number in waiting:
+        if twins.free(number):
+            twins.step(number, grammar.blocking(chooser))
+    for _ in range(6):
+        if twins.free(last):
+            twins.step(last, grammar.cause(chooser))
 
 
 def look_at_everything(twins: Twins) -> None:
@@ -109,12 +137,18 @@ def run_sequence(pair: Pair, seed: int) -> None:
     """One sequence by the dice; every fourth is about the counts of one stream."""
     dice = grammar.Dice(seed)
     twins = pair.twins(f"seed {seed}")
-    family = grammar.any_command if seed % 4 else grammar.counted
+    twins.step(0, *grammar.beginning(dice))
     for _ in range(STEPS):
-        if dice.number(0, 99) == 0:
+        if seed % 4 == 0:
+            play(twins, dice, grammar.counted)
+        elif dice.number(0, 99) == 0:
             play_short_wait(twins, dice)
+        elif dice.number(0, 39) == 0:
+            play_crowd(twins, dice)
+        elif dice.number(0, 14) == 0:
+            play_several(twins, dice)
         else:
-            play(twins, dice, family)
+            play(twins, dice, grammar.any_command)
     look_at_everything(twins)
 
 
@@ -123,20 +157,37 @@ def test_any_sequence_of_commands_is_answered_as_the_server_answers_it(pair: Pai
         run_sequence(pair, seed)
 
 
-def machine(pair: Pair) -> type[RuleBasedStateMachine]:
-    """A state machine with one rule for each family of commands."""
+class Machine(RuleBasedStateMachine):
+    """Both servers, under whatever Hypothesis thinks of; made for a pair by `machine`."""
 
-    class Machine(RuleBasedStateMachine):
-        def __init__(self) -> None:
-            super().__init__()
-            self.twins = pair.twins("machine")
+    pair: ClassVar[Pair]
 
-        def teardown(self) -> None:
-            look_at_everything(self.twins)
+    def __init__(self) -> None:
+        super().__init__()
+        self.twins = self.pair.twins("machine")
 
-        @rule(data=st.data())
-        def short_wait(self, data: st.DataObject) -> None:
-            play_short_wait(self.twins, grammar.Drawn(data))
+    def teardown(self) -> None:
+        look_at_everything(self.twins)
+
+    @initialize(data=st.data())
+    def beginning(self, data: st.DataObject) -> None:
+        self.twins.step(0, *grammar.beginning(grammar.Drawn(data)))
+
+    @rule(data=st.data())
+    def short_wait(self, data: st.DataObject) -> None:
+        play_short_wait(self.twins, grammar.Drawn(data))
+
+    @rule(data=st.data())
+    def crowd(self, data: st.DataObject) -> None:
+        play_crowd(self.twins, grammar.Drawn(data))
+
+    @rule(data=st.data())
+    def several(self, data: st.DataObject) -> None:
+        play_several(self.twins, grammar.Drawn(data))
+
+
+def machine(pair: Pair) -> type[Machine]:
+    """The state machine for a server, with one rule more for each family of commands."""
 
     def rule_of(family: Callable[[grammar.Chooser], grammar.Command]) -> Callable[..., None]:
         def run(self: Machine, data: st.DataObject) -> None:
@@ -144,9 +195,8 @@ def machine(pair: Pair) -> type[RuleBasedStateMachine]:
 
         return rule(data=st.data())(run)
 
-    for family in grammar.FAMILIES:
-        setattr(Machine, family.__name__, rule_of(family))
-    return Machine
+    rules = {family.__name__: rule_of(family) for family in grammar.FAMILIES}
+    return type("PairMachine", (Machine,), {"pair": pair, **rules})
 
 
 def test_no_state_machine_tells_the_model_from_the_server(pair: Pair) -> None:
@@ -195,13 +245,14 @@ def test_a_server_that_cannot_serve_refuses_the_same_in_the_same_words(pair: Pai
     for seed in range(max(SEQUENCES // 20, 1)):
         dice = grammar.Dice(seed)
         twins = pair.twins(f"{state.name}, seed {seed}")
+        twins.step(0, *grammar.beginning(dice))
         for _ in range(STEPS // 2):
             play(twins, dice, grammar.any_command)
         try:
             for words in state.enter:
                 pair.real.ask(*words)
             state.enter_model(twins.model.model)
-            twins.compare(set())
+            twins.compare()
             for _ in range(STEPS):
                 play(twins, dice, grammar.any_command)
         finally:
@@ -241,6 +292,7 @@ def test_what_a_restart_finds_is_what_the_server_would_find(pair: Pair) -> None:
     for seed in range(max(SEQUENCES // 50, 1)):
         dice = grammar.Dice(seed)
         twins = pair.twins(f"restart, seed {seed}")
+        twins.step(0, *grammar.beginning(dice))
         for _ in range(STEPS * 2):
             play(twins, dice, grammar.any_command)
         twins.restart(pair.start_again)

@@ -43,7 +43,7 @@ async def test_what_runs_may_finish_and_what_comes_after_the_stop_is_not_taken(s
         await eventually(lambda: deed.running == 2)
         worker.stop()
         # A read that waits at the server ends by itself; from then on nothing is taken.
-        await asyncio.sleep(2 * BLOCK_MS / 1000)
+        await eventually(lambda: _nobody_reads(rig))
         await rig.submit("r3")
         await asyncio.sleep(2 * BLOCK_MS / 1000)
         assert not running.done()
@@ -52,6 +52,11 @@ async def test_what_runs_may_finish_and_what_comes_after_the_stop_is_not_taken(s
     assert sorted(deed.ended) == ["r1", "r2"]
     assert await rig.backlog() == 1
     assert await rig.pending() == []
+
+
+async def _nobody_reads(rig: Rig) -> bool:
+    clients = await rig.connection.command("CLIENT", "LIST")
+    return b"cmd=xreadgroup" not in clients
 
 
 async def test_leases_are_kept_while_a_drain_waits(server: Server, rig: Rig) -> None:

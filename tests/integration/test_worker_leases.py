@@ -62,6 +62,18 @@ async def test_the_only_slot_of_an_idle_lane_is_given_to_a_dead_workers_task_in_
     assert deed.begun[0].attempt == 2
 
 
+async def test_a_reader_that_waits_keeps_no_more_than_one_slot(server: Server) -> None:
+    loop, deed = asyncio.get_running_loop(), Deed()
+    changes: dict[str, Any] = {"lease_ms": SHORT_LEASE_MS, "sweep_ms": SWEEP_MS, "redis_block_ms": 2_500}
+    async with open_rig(server.url, **changes) as rig:
+        await rig.submit_and_take("r1", consumer="dead")
+        async with working(server.url, deed, slots=2, **changes):
+            began = loop.time()
+            await eventually(lambda: deed.ended == ["r1"])
+            waited_s = loop.time() - began
+    assert waited_s < (SHORT_LEASE_MS + SWEEP_MS) / 1000 + 1
+
+
 async def test_a_long_list_of_a_dead_workers_tasks_is_taken_over_to_its_end(server: Server, rig: Rig) -> None:
     names = [f"r{number}" for number in range(100)]
     first, second = Deed(), Deed()
@@ -70,6 +82,16 @@ async def test_a_long_list_of_a_dead_workers_tasks_is_taken_over_to_its_end(serv
     async with working(server.url, first, **changes), working(server.url, second, **changes):
         await eventually(lambda: sorted(first.ended + second.ended) == sorted(names))
     assert await rig.backlog() == 0
+
+
+async def test_a_dead_workers_task_is_found_behind_many_that_are_being_worked_on(server: Server, rig: Rig) -> None:
+    deed = Deed()
+    await rig.submit_and_take(*(f"r{number}" for number in range(300)), consumer="alive")
+    [last] = await rig.submit_and_take("last", consumer="dead")
+    await rig.silence(last, owner="dead")
+    # With one slot, a scan looks at ten entries at a time.
+    async with working(server.url, deed, slots=1, lease_ms=LONG_LEASE_MS):
+        await eventually(lambda: deed.ended == ["last"])
 
 
 async def test_new_tasks_and_a_dead_workers_tasks_share_the_slots(server: Server, rig: Rig) -> None:

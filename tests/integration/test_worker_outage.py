@@ -67,11 +67,9 @@ async def test_a_flush_skips_no_task_and_starts_no_hot_loop(server: Server, rig:
         assert 1 <= await rig.calls(r"xgroup\|create") <= 2
 
 
-async def test_a_task_that_was_running_when_redis_was_flushed_is_done_anew_for_its_waiter(
-    server: Server, rig: Rig, inbox: Inbox
-) -> None:
+async def test_a_task_that_was_running_when_redis_was_flushed_is_done_anew_for_its_waiter(server: Server) -> None:
     deed = Deed(held=True)
-    async with working(server.url, deed):
+    async with pipeline(server.url, deed) as (rig, inbox):
         answer = asyncio.create_task(ask(rig, inbox, "r1"))
         await eventually(lambda: deed.running == 1)
         await rig.connection.command("FLUSHALL")
@@ -79,7 +77,7 @@ async def test_a_task_that_was_running_when_redis_was_flushed_is_done_anew_for_i
         await eventually(lambda: len(deed.begun) == 2)
         deed.gate.set()
         assert said(await answer) == "r1 by attempt 1"
-    assert await rig.backlog() == 0
+        assert await rig.backlog() == 0
 
 
 async def test_killed_connections_are_made_anew(server: Server, rig: Rig, inbox: Inbox) -> None:

@@ -13,13 +13,13 @@ from edgescale.harness.history import NS_PER_MS, Event, History
 
 
 def _deliveries(history: History) -> Iterator[Delivery]:
-    for entry in list(history.view(Entries)):
+    for entry in history.view(Entries):
         yield from entry.deliveries
 
 
 def _takeovers(history: History) -> Iterator[tuple[Delivery, Delivery]]:
     """Deliveries that were reclaimed, each after the delivery before it."""
-    for entry in list(history.view(Entries)):
+    for entry in history.view(Entries):
         for held, following in pairwise(entry.deliveries):
             if following.event.text("how") == "reclaim":
                 yield held, following
@@ -61,7 +61,7 @@ def reclaimed_from_living(kind: str) -> Evidence:
 def reclaimed_unheard(history: History) -> int:
     """Entries that were taken over from a worker that never heard of them."""
     count = 0
-    for entry in list(history.view(Entries)):
+    for entry in history.view(Entries):
         heard = [0, *(delivery.attempt for delivery in entry.deliveries)]
         count += sum(attempt > before + 1 for before, attempt in pairwise(heard))
     return count

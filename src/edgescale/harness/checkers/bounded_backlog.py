@@ -1,7 +1,7 @@
 """P3, bounded backlog: no lane holds more than its cap, nobody is refused while there is room, nothing is trimmed."""
 
 from edgescale.harness.checkers.base import Case, Verdict
-from edgescale.harness.checkers.calls import paired, submissions
+from edgescale.harness.checkers.calls import settlements, submissions
 from edgescale.harness.checkers.entries import Entries, Identity
 from edgescale.harness.checkers.spans import FOREVER, Span, Unrest
 from edgescale.harness.history import Event, History
@@ -112,17 +112,16 @@ def _refusals(case: Case, history: History, backlogs: Backlogs) -> None:
 
 def _trims(case: Case, history: History) -> None:
     """Whatever is deleted was settled: a settlement of the entry had begun, or its task's end was stored."""
-    entries = history.view(Entries)
+    stores = history.view(Entries).stores
     begun: dict[Identity, int] = {}
-    for call in paired(history.named("settle")):
-        entry = entries.of(call.start)
-        begun.setdefault((entry.request_id, entry.entry_id), call.start.index)
+    for call in history.view(settlements):
+        begun.setdefault((call.request_id, call.start.text("entry")), call.start.index)
     for event in history.named("delete"):
-        if event.text("why") == "lost":
+        entry = history.view(Entries).find(event)
+        if event.text("why") == "lost" or entry is None:
             continue
         case.counts["deletions"] += 1
-        entry = entries.of(event)
         settling = begun.get((entry.request_id, entry.entry_id), FOREVER)
-        stored = min((store.index for store in entries.stores.get(entry.request_id, ())), default=FOREVER)
+        stored = min((store.index for store in stores.get(entry.request_id, ())), default=FOREVER)
         if min(settling, stored) > event.index:
             case.find("trimmed", f"the entry of {entry.request_id} was removed before it was settled", event)

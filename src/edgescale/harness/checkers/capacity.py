@@ -163,8 +163,8 @@ class Capacity:
         if event.operation == "renew" and event.phase != "fail" and event.text("status") != "lost":
             return
         worker = self._workers.get(event.actor)
-        entry = self._entries.of(start)
-        if worker is not None and entry.lane in worker.in_flight:
+        entry = self._entries.find(start)
+        if worker is not None and entry is not None and entry.lane in worker.in_flight:
             worker.in_flight[entry.lane] -= {delivery.event.index for delivery in entry.deliveries}
             self._weigh(event.time_ns, [entry.lane])
 

@@ -117,7 +117,7 @@ def _settled_once(case: Case, history: History) -> None:
     """One delivery settles a request id."""
     losses = history.view(Losses)
     winners: dict[str, Call] = {}
-    for call in history.view(settlements):
+    for call in sorted(history.view(settlements), key=lambda call: call.span.end_ns):
         if call.end is None or call.end.text("status") != "settled" or not call.request_id:
             continue
         case.counts["settled"] += 1

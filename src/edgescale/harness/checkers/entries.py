@@ -128,15 +128,23 @@ class Entries:
         """The entries, in the order in which they were first heard of."""
         return iter(self.known.values())
 
-    def of(self, event: Event) -> Entry:
-        """The entry that an event is about."""
-        entry_id, lane = event.text("entry"), event.text("lane")
-        fallback = self._by_place.get((lane, entry_id), (f"entry-{entry_id}", entry_id))
-        identity = (event.request_id, entry_id) if event.request_id else fallback
+    def find(self, event: Event) -> Entry | None:
+        """The entry that an event is about, None when it is about none."""
+        return self.known.get(self._identity(event))
+
+    def _identity(self, event: Event) -> Identity:
+        entry_id = event.text("entry")
+        if event.request_id:
+            return event.request_id, entry_id
+        return self._by_place.get((event.text("lane"), entry_id), (f"entry-{entry_id}", entry_id))
+
+    def _of(self, event: Event) -> Entry:
+        identity = self._identity(event)
         entry = self.known.setdefault(identity, Entry(*identity))
+        lane = event.text("lane")
         if lane and not entry.lane:
             entry.lane = lane
-            self._by_place[lane, entry_id] = identity
+            self._by_place[lane, entry.entry_id] = identity
         return entry
 
     def over_ns(self, entry: Entry) -> int:
@@ -150,7 +158,7 @@ class Entries:
         event = call.start
         if not event.text("entry"):
             return
-        entry = self.of(event)
+        entry = self._of(event)
         match event.operation:
             case "add":
                 entry.added = entry.added or event

@@ -7,7 +7,7 @@ from edgescale.harness.checkers.base import Case, Verdict
 from edgescale.harness.checkers.calls import Call, client_calls, settlements
 from edgescale.harness.checkers.entries import Entries, Entry
 from edgescale.harness.checkers.faults import Losses
-from edgescale.harness.checkers.spans import Span
+from edgescale.harness.checkers.spans import FOREVER, Span
 from edgescale.harness.history import NS_PER_MS, TERMINAL, Event, History
 
 PROMISE, TITLE = "P1", "no loss"
@@ -137,12 +137,15 @@ def _may_be_gone(history: History, task: Task) -> bool:
     """Whether a loss after everything that was seen of the task, or its expiry, explains that it is gone."""
     losses = history.view(Losses)
     spans = [*(span for span, _ in task.seen), *task.settled]
-    since_ns = 0
+    lived_from_ns = -FOREVER
     for lost in losses.events:
-        began_ns = min((span.end_ns for span in spans if span.end_ns > since_ns), default=0)
-        if max(span.start_ns for span in spans) <= lost.time_ns and began_ns >= losses.reach_ns(lost):
+        # What was seen from before a loss that may have hit the task until after it tells nothing of its rebirth.
+        began_ns = min(span.end_ns for span in spans if span.start_ns > lived_from_ns)
+        if began_ns < losses.reach_ns(lost):
+            continue
+        if max(span.start_ns for span in spans) <= lost.time_ns:
             return True
-        since_ns = lost.time_ns
+        lived_from_ns = lost.time_ns
     return any(span.end_ns >= task.entered_ns and losses.expired(span, history.end_ns) for span in task.settled)
 
 
@@ -154,21 +157,26 @@ def _invented(case: Case, history: History, tasks: Mapping[str, Task]) -> None:
         evidence = _evidence(history.about(request_id))
         if evidence is None or task.made_up:
             continue
-        if task.refused:
-            case.find(
-                "refused_but_done", f"{request_id} was refused, and yet it exists", task.attempts[0].end, evidence
-            )
-        elif not task.attempts:
+        if not task.attempts:
             strangers.append(evidence)
+        elif task.refused and not _forgotten(history, task, evidence):
+            refusal = task.attempts[0].end
+            case.find("refused_but_done", f"{request_id} was refused, and yet it exists", refusal, evidence)
     if len(strangers) > anonymous:
         for event in strangers:
             case.find("invented", f"{event.request_id} exists, and nobody ever submitted it", event)
 
 
 def _evidence(events: Sequence[Event]) -> Event | None:
-    """The first event that shows that a task exists."""
+    """The last event that shows that a task exists."""
     shows = {"accept", "add", "deliver", "store", "final"}
-    return next((event for event in events if event.operation in shows), None)
+    return next((event for event in reversed(events) if event.operation in shows), None)
+
+
+def _forgotten(history: History, task: Task, evidence: Event) -> bool:
+    """Whether Redis lost something after the task was seen last, and before its caller was refused."""
+    refused_ns = max(call.span.end_ns for call in task.attempts)
+    return history.view(Losses).any_in(Span(evidence.time_ns, refused_ns))
 
 
 def _leftovers(case: Case, history: History) -> None:

@@ -92,7 +92,7 @@ def _stolen(case: Case, history: History, held: Delivery, later: Sequence[Delive
     returned = held.returned is not None and held.returned.start.index < following.event.index
     again = any(other.consumer == held.consumer for other in later)
     excused = returned or again or following.event.text("how") != "reclaim"
-    if not too_early or excused or history.view(Losses).any_in(span) or _clock_jumped(history, span):
+    if not too_early or excused or _forgot(history, held, following) or _clock_jumped(history, span):
         return False
     sentence = (
         f"{following.actor} took {held.event.request_id} from {held.actor} "
@@ -145,7 +145,8 @@ def _caused(case: Case, history: History, held: Delivery, following: Delivery) -
     unseen_between = following.attempt > held.attempt + 1
     span = Span(_lease_began_ns(history, held, following), following.event.time_ns)
     disturbed = history.view(Unrests).of(held.event.name, REDIS)
-    if not given_up and not unseen_between and not disturbed.meets(span):
+    excused = given_up or unseen_between or _forgot(history, held, following)
+    if not excused and not disturbed.meets(span):
         sentence = (
             f"{held.event.request_id} was taken from {held.actor}, which lived and was not disturbed, "
             f"and given to {following.actor}"
@@ -186,11 +187,16 @@ def _took_away(history: History, held: Delivery, other: Delivery, settle: Call) 
     """
     if other.consumer == held.consumer or other.returned is not None:
         return False
-    settled_ns = settle.span.end_ns
-    moments = [held.event.time_ns, other.event.time_ns, settled_ns]
-    # Where Redis forgot something in between, neither the order of deliveries nor the settlement says anything.
-    forgot = history.view(Losses).any_in(Span(min(moments), max(moments)))
-    return not forgot and settled_ns - _lease_began_ns(history, other) < _lease_ns(history)
+    if _forgot(history, held, other) or history.view(Losses).any_in(Span(other.event.time_ns, settle.span.end_ns)):
+        return False
+    return settle.span.end_ns - _lease_began_ns(history, other) < _lease_ns(history)
+
+
+def _forgot(history: History, one: Delivery, other: Delivery) -> bool:
+    """Whether Redis lost anything between two deliveries: then their order says nothing."""
+    given_ns = min(_given_ns(history, one), _given_ns(history, other))
+    heard_ns = max(one.event.time_ns, other.event.time_ns)
+    return history.view(Losses).any_in(Span(given_ns, heard_ns))
 
 
 def _ms(duration_ns: int) -> int:

@@ -33,7 +33,7 @@ def getname(client: Client, _argv: list[bytes]) -> Reply:
 def setinfo(_client: Client, argv: list[bytes]) -> Reply:
     """CLIENT SETINFO LIB-NAME | LIB-VER value: taken and forgotten."""
     if argv[2].upper() not in {b"LIB-NAME", b"LIB-VER"}:
-        raise ReplyError(b"ERR Unrecognized option '%b'" % argv[2])
+        raise ReplyError(b"ERR Unrecognized option '%b'", argv[2])
     if not printable(argv[3]):
         option = argv[2].lower()
         raise ReplyError(b"ERR %b cannot contain spaces, newlines or special characters." % option)
@@ -154,7 +154,7 @@ def _by_type(raw: bytes) -> Callable[[Session], bool]:
             return lambda session: session.listens
         case b"master" | b"primary" | b"replica" | b"slave":
             return lambda _session: False
-    raise ReplyError(b"ERR Unknown client type '%b'" % raw)
+    raise ReplyError(b"ERR Unknown client type '%b'", raw)
 
 
 def _by_address(raw: bytes) -> Callable[[Session], bool]:

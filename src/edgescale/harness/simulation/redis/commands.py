@@ -130,23 +130,25 @@ class CommandTable:
         """
         found = self._seen.get(argv[0]) or self.find(argv)
         if found is None:
-            raise ReplyError(self._unknown(argv))
+            raise self._unknown(argv)
         if not found.fits(argv):
             raise ReplyError(wrong_arity(found.name))
         return found
 
-    def _unknown(self, argv: list[bytes]) -> bytes:
+    def _unknown(self, argv: list[bytes]) -> ReplyError:
         name = argv[0].decode("latin-1").lower()
         if name in self._nested:
             if len(argv) == 1:
-                return wrong_arity(name)
-            return b"ERR unknown subcommand '%b'. Try %b HELP." % (argv[1][:_QUOTED_BYTES_MAX], name.upper().encode())
+                return ReplyError(wrong_arity(name))
+            problem = b"ERR unknown subcommand '%b'. Try %b HELP."
+            return ReplyError(problem, argv[1][:_QUOTED_BYTES_MAX], name.upper().encode())
         quoted = b""
         for word in argv[1:]:
             if len(quoted) >= _QUOTED_BYTES_MAX:
                 break
-            quoted += b"'%b' " % word[: _QUOTED_BYTES_MAX - len(quoted)]
-        return b"ERR unknown command '%b', with args beginning with: %b" % (argv[0][:_QUOTED_BYTES_MAX], quoted)
+            quoted += b"'%b' " % word[: _QUOTED_BYTES_MAX - len(quoted)].partition(b"\0")[0]
+        problem = b"ERR unknown command '%b', with args beginning with: %b"
+        return ReplyError(problem, argv[0][:_QUOTED_BYTES_MAX], quoted)
 
 
 def wrong_arity(name: str) -> bytes:

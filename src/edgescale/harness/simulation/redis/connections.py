@@ -77,7 +77,7 @@ def hello(client: Client, argv: list[bytes]) -> Reply:
             if first != b"default":
                 raise ReplyError(_WRONG_PASSWORD)
         else:
-            raise ReplyError(b"ERR Syntax error in HELLO option '%b'" % word)
+            raise ReplyError(b"ERR Syntax error in HELLO option '%b'", word)
     session.resp = version
     flavour, role = client.model.flavour, b"replica" if client.model.faults.read_only else b"master"
     return Mapping(

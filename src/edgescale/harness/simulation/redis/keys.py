@@ -7,6 +7,7 @@ from edgescale.harness.simulation.redis.keyspace import TYPE_NAMES
 from edgescale.harness.simulation.redis.replies import OK, Reply, ReplyError, Status
 
 _SECOND_MS = 1000
+_TYPES = {b"string", b"list", b"set", b"zset", b"hash", b"stream"}
 
 
 @command("exists", -2)
@@ -52,7 +53,7 @@ def pexpireat(client: Client, argv: list[bytes]) -> Reply:
 
 def _expire(client: Client, argv: list[bytes], *, unit_ms: int, base_ms: int) -> Reply:
     if len(argv) > 3:  # noqa: PLR2004 - name, key and time
-        raise ReplyError(b"ERR Unsupported option %b" % argv[3])
+        raise ReplyError(b"ERR Unsupported option %b", argv[3])
     key, value = argv[1], integer(argv[2])
     # The same bounds as the server's, so that neither the product nor the sum leaves 64 bits.
     if abs(value) > INT64_MAX // unit_ms or value * unit_ms > INT64_MAX - base_ms:
@@ -110,14 +111,25 @@ def scan(client: Client, argv: list[bytes]) -> Reply:
     """SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]: all at once, as the server may."""
     if not argv[1].isdigit():
         raise ReplyError(b"ERR invalid cursor")
-    if len(argv) % 2:
-        raise ReplyError(SYNTAX)
-    options = {option.upper(): value for option, value in zip(argv[2::2], argv[3::2], strict=True)}
-    if options.keys() - {b"MATCH", b"COUNT", b"TYPE"} or integer(options.get(b"COUNT", b"10")) < 1:
-        raise ReplyError(SYNTAX)
+    options = _scan_options(argv[2:], modern=client.model.flavour.modern)
     pattern, kind = glob(options.get(b"MATCH", b"*")), options.get(b"TYPE", b"").lower()
     found = [key for key in client.keyspace.live_keys() if pattern.fullmatch(key)]
     return [b"0", [key for key in found if kind in {b"", TYPE_NAMES[type(client.keyspace.values[key])]}]]
+
+
+def _scan_options(words: list[bytes], *, modern: bool) -> dict[bytes, bytes]:
+    options = {}
+    rest = iter(words)
+    for word in rest:
+        option, value = word.upper(), next(rest, None)
+        if option not in {b"MATCH", b"COUNT", b"TYPE"} or value is None:
+            raise ReplyError(SYNTAX)
+        if option == b"COUNT" and integer(value) < 1:
+            raise ReplyError(SYNTAX)
+        if option == b"TYPE" and modern and value.lower() not in _TYPES:
+            raise ReplyError(b"ERR unknown type name '%b'", value)
+        options[option] = value
+    return options
 
 
 @command("dbsize", 1)

@@ -90,11 +90,17 @@ def refuse_to_listener(session: "Session", command_: Command) -> None:
         )
 
 
+def _listener(client: Client) -> "Session":
+    session = client.model.session_of(client)
+    if not session.may_block:
+        # The confirmation would have to stand in the list of replies.
+        raise ReplyError(b"ERR not modelled: subscribing within a transaction")
+    return session
+
+
 def _subscriber(kind: bytes) -> Callable[[Client, list[bytes]], Reply]:
     def subscribe(client: Client, argv: list[bytes]) -> Reply:
-        session = client.model.session_of(client)
-        if not session.may_block:
-            raise ReplyError(b"ERR not modelled: subscribing within a transaction")
+        session = _listener(client)
         for name in argv[1:]:
             client.model.subscriptions.add(kind, name, session)
             session.reply(Push([kind + b"subscribe", name, session.subscription_count(kind)]))
@@ -105,7 +111,7 @@ def _subscriber(kind: bytes) -> Callable[[Client, list[bytes]], Reply]:
 
 def _unsubscriber(kind: bytes) -> Callable[[Client, list[bytes]], Reply]:
     def unsubscribe(client: Client, argv: list[bytes]) -> Reply:
-        session = client.model.session_of(client)
+        session = _listener(client)
         names: list[bytes | None] = [*argv[1:]] or [*session.subscribed[kind]] or [None]
         for name in names:
             if name is not None:

@@ -178,7 +178,7 @@ class Push(Special):
 
 
 class Encoded(Special):
-    """A reply that is encoded already: what a script returned."""
+    """A reply that is encoded already: what a script or a transaction returned."""
 
     __slots__ = ("raw",)
 
@@ -191,35 +191,28 @@ class Encoded(Special):
         parts.append(self.raw)
 
     def plain(self) -> Reply:
-        """Never asked for: scripts cannot run scripts."""
-        raise AssertionError("a script ran a script")
-
-
-class Silence(Special):
-    """No reply by this way: the command blocked, or answered by pushes."""
-
-    __slots__ = ()
-
-    def write(self, parts: list[bytes], resp: int) -> None:
-        """Append nothing."""
-
-    def plain(self) -> Reply:
-        """None."""
-        return None
+        """Never asked for: scripts cannot run scripts or transactions."""
+        raise NotImplementedError
 
 
 class ReplyError(Exception):
-    """Ends a command with an error reply; `text` begins with its code."""
+    """Ends a command with an error reply.
 
-    def __init__(self, text: bytes) -> None:
-        super().__init__(text)
-        self.text = text
+    Args:
+        text: begins with the error's code; may have a `%b` for each word.
+        words: of the client's, quoted as far as their first zero byte: the server takes them for C strings.
+    """
+
+    def __init__(self, text: bytes, *words: bytes) -> None:
+        self.text = text % tuple(word.partition(b"\0")[0] for word in words) if words else text
+        super().__init__(self.text)
 
 
 OK = Status(b"OK")
 QUEUED = Status(b"QUEUED")
 NULL_ARRAY = NullArray()
-SILENCE = Silence()
+# No reply by this way: the command blocked, or answered by pushes.
+SILENCE = Encoded(b"")
 
 
 def by_key(pairs: list[list[Any]]) -> Reply:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgescale.harness.simulation.redis.model import RedisModel
     from edgescale.harness.simulation.redis.session import Session
 
+_SHA_DIGITS = 40
 _NO_SCRIPT = b"NOSCRIPT No matching script."
 _EVAL_FLAGS = NOSCRIPT | STALE | MAY_REPLICATE
 
@@ -164,9 +165,10 @@ def eval_(client: Client, argv: list[bytes]) -> Reply:
 @command("evalsha", -3, _EVAL_FLAGS)
 def evalsha(client: Client, argv: list[bytes]) -> Reply:
     """EVALSHA sha keys key ... argument ...: as EVAL, for a script that the server knows."""
-    count = _key_count(argv)
     scripts = client.model.scripts
     script = scripts.known.get(argv[1].lower())
+    # A name of another length is no hash: that is seen before the rest is looked at.
+    count = _key_count(argv) if len(argv[1]) == _SHA_DIGITS else 0
     if script is None:
         raise ReplyError(_NO_SCRIPT + (b"" if client.model.flavour.modern else b" Please use EVAL."))
     return scripts.run(client.model.session_of(client), script, argv, count)

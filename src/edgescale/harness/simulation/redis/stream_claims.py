@@ -48,7 +48,7 @@ def _parse_claim(argv: list[bytes], now_ms: int) -> _Claim:
         else:
             value = next(words, None) if option in {b"IDLE", b"TIME", b"RETRYCOUNT", b"LASTID"} else None
             if value is None:
-                raise ReplyError(b"ERR Unrecognized XCLAIM option '%b'" % word)
+                raise ReplyError(b"ERR Unrecognized XCLAIM option '%b'", word)
             _set_option(claim, option, value, now_ms)
     return claim
 

@@ -43,7 +43,7 @@ def find_group(client: Client, key: bytes, name: bytes, problem: bytes = _NO_GRO
     stream = client.keyspace.typed(key, Stream)
     group = None if stream is None else stream.groups.get(name)
     if stream is None or group is None:
-        raise ReplyError(problem % (key, name))
+        raise ReplyError(problem, key, name)
     return Place(key, stream, name, group)
 
 
@@ -93,14 +93,14 @@ def _options(argv: list[bytes], *, may_make: bool) -> tuple[bool, int | None]:
                 raise ReplyError(b"ERR value for ENTRIESREAD must be positive or -1")
             entries_read = None if read < 0 else read
         else:
-            raise _wrong_syntax(argv)
+            raise wrong_syntax(argv)
     return make, entries_read
 
 
-def _wrong_syntax(argv: list[bytes]) -> ReplyError:
-    return ReplyError(
-        b"ERR unknown subcommand or wrong number of arguments for '%b'. Try %b HELP." % (argv[1], argv[0].upper())
-    )
+def wrong_syntax(argv: list[bytes]) -> ReplyError:
+    """What is said of the words after a subcommand."""
+    problem = b"ERR unknown subcommand or wrong number of arguments for '%b'. Try %b HELP."
+    return ReplyError(problem, argv[1], argv[0].upper())
 
 
 def _required(client: Client, key: bytes, name: bytes) -> tuple[Stream, Group]:
@@ -109,7 +109,7 @@ def _required(client: Client, key: bytes, name: bytes) -> tuple[Stream, Group]:
         raise ReplyError(_NO_STREAM)
     group = stream.groups.get(name)
     if group is None:
-        raise ReplyError(b"NOGROUP No such consumer group '%b' for key name '%b'" % (name, key))
+        raise ReplyError(b"NOGROUP No such consumer group '%b' for key name '%b'", name, key)
     return stream, group
 
 

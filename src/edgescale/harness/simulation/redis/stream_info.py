@@ -6,6 +6,7 @@ from edgescale.harness.simulation.redis.commands import command
 from edgescale.harness.simulation.redis.replies import Mapping, Reply, ReplyError
 from edgescale.harness.simulation.redis.stream import Stream
 from edgescale.harness.simulation.redis.stream_commands import shown
+from edgescale.harness.simulation.redis.stream_groups import wrong_syntax
 
 
 def _stream(client: Client, key: bytes) -> Stream:
@@ -18,9 +19,9 @@ def _stream(client: Client, key: bytes) -> Stream:
 @command("xinfo|stream", -3)
 def stream_info(client: Client, argv: list[bytes]) -> Reply:
     """XINFO STREAM key: its figures. The form FULL is not modelled; nodes and keys of its tree are made up."""
-    if len(argv) > 3:  # noqa: PLR2004 - name, subcommand and key
-        raise ReplyError(b"ERR not modelled: XINFO STREAM FULL")
     stream = _stream(client, argv[2])
+    if len(argv) > 3:  # noqa: PLR2004 - name, subcommand and key
+        raise wrong_syntax(argv) if argv[3].upper() != b"FULL" else ReplyError(b"ERR not modelled: XINFO STREAM FULL")
     keys = stream.entries.keys
     ends = list(shown(stream, [keys[0], keys[-1]])) if keys else [None, None]
     figures: dict[bytes, Reply] = {
@@ -62,7 +63,7 @@ def consumers_info(client: Client, argv: list[bytes]) -> Reply:
     """XINFO CONSUMERS key group: the figures of each consumer, by name."""
     group = _stream(client, argv[2]).groups.get(argv[3])
     if group is None:
-        raise ReplyError(b"NOGROUP No such consumer group '%b' for key name '%b'" % (argv[3], argv[2]))
+        raise ReplyError(b"NOGROUP No such consumer group '%b' for key name '%b'", argv[3], argv[2])
     now_ms = client.model.now_ms
     rows = []
     for name, consumer in sorted(group.consumers.items()):

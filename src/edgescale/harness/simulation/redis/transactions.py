@@ -2,7 +2,7 @@
 
 from edgescale.harness.simulation.redis.client import Client
 from edgescale.harness.simulation.redis.commands import ALLOW_BUSY, ALWAYS, LOADING, NO_MULTI, NOSCRIPT, STALE, command
-from edgescale.harness.simulation.redis.replies import OK, Reply, ReplyError
+from edgescale.harness.simulation.redis.replies import OK, SILENCE, Encoded, Reply, ReplyError, write
 
 # Carried out at once within a transaction; everything else waits for EXEC.
 IMMEDIATE = frozenset({"exec", "discard", "multi", "quit", "reset"})
@@ -39,7 +39,12 @@ def exec_(client: Client, _argv: list[bytes]) -> Reply:
         raise ReplyError(b"EXECABORT Transaction discarded because of previous errors.")
     # Nothing waits within a transaction: a read answers as if its time had run out.
     session.may_block = False
-    try:
-        return [client.model.call(session, each, argv) for each, argv in queued]
-    finally:
-        session.may_block = True
+    parts = [b"*%d\r\n" % len(queued)]
+    for each, argv in queued:
+        # Encoded at once: a HELLO among them changes the protocol for those behind it.
+        write(parts, client.model.call(session, each, argv), session.resp)
+    session.may_block = True
+    if session.closing:
+        # It closed its own connection.
+        return SILENCE
+    return Encoded(b"".join(parts))

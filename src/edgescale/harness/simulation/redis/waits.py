@@ -7,12 +7,19 @@ from edgescale.harness.simulation.redis.client import Client
 from edgescale.harness.simulation.redis.commands import NOSCRIPT, command
 from edgescale.harness.simulation.redis.replies import SILENCE, Reply, ReplyError
 
+_REPLICA = (
+    b"ERR WAIT cannot be used with replica instances. Please also note that %bif a replica is configured to be "
+    b"writable (which is not the default) writes to replicas are just local and are not propagated."
+)
+
 
 @command("wait", 3, modern=True)
 @command("wait", 3, NOSCRIPT)
 def wait(client: Client, argv: list[bytes]) -> Reply:
     """WAIT replicas timeout: how many replicas have all that this client wrote, now or when the time is up."""
     model, offset = client.model, client.model.session_of(client).offset
+    if model.faults.read_only:
+        raise ReplyError(_REPLICA % (b"" if model.flavour.modern else b"since Redis 4.0 "))
     wanted, limit_ms = integer(argv[1]), timeout_ms(argv[2])
 
     def acknowledged() -> int:

@@ -88,8 +88,9 @@ class Bounds:
             ReplyError: one of them is no number.
         """
         return cls(
-            real(low.removeprefix(b"("), _NOT_A_RANGE),
-            real(high.removeprefix(b"("), _NOT_A_RANGE),
+            # Nothing stands for zero here, as the server's parser has it.
+            real(low.removeprefix(b"(") or b"0", _NOT_A_RANGE),
+            real(high.removeprefix(b"(") or b"0", _NOT_A_RANGE),
             low.startswith(b"("),
             high.startswith(b"("),
         )
@@ -128,9 +129,9 @@ def _options(words: list[bytes]) -> _Options:
     rest = iter(words)
     for word in rest:
         match word.upper():
-            case b"BYSCORE":
+            case b"BYSCORE" if not options.by_score:
                 options.by_score = True
-            case b"REV":
+            case b"REV" if not options.reverse:
                 options.reverse = True
             case b"WITHSCORES":
                 options.with_scores = True
