@@ -32,4 +32,4 @@ class Client:
 
     def record(self, *words: bytes) -> None:
         """Note a change in the log, as the command that repeats exactly its effect."""
-        self.model.log.record(words)
+        self.model.log.record(words if words[0].isupper() else (words[0].upper(), *words[1:]))

@@ -6,10 +6,12 @@ time of each unit. Source: Redis, "Redis persistence", "Redis replication".
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 Policy: TypeAlias = Literal["always", "everysec", "no"]
 Unit: TypeAlias = list[tuple[bytes, ...]]
+Watch: TypeAlias = Callable[[Unit], None]
 # Between two syncs of the file. `no` leaves it to the operating system: on Linux about every 30 seconds.
 _SYNC_PERIOD_US: dict[Policy, int] = {"always": 0, "everysec": 1_000_000, "no": 30_000_000}
 
@@ -27,6 +29,9 @@ class Log:
         now_us: the time of what is being done, by a clock that never steps back.
         base: plain data that the first unit builds on; None for an empty server.
         dropped: how many units were folded into the base.
+        watch: is told of each unit as it is closed, before anyone gets a reply: each change as the command that repeats
+            its effect, its name in capitals. XADD has the entry's own id, an expiry is a DEL, EXPIRE is a PEXPIREAT, a
+            delivery is an XCLAIM. Replaying the log tells nobody.
     """
 
     def __init__(self, policy: Policy, replica_lag_ms: int) -> None:
@@ -36,6 +41,7 @@ class Log:
         self.now_us = 0
         self.base: Any = None
         self.dropped = 0
+        self.watch: Watch = lambda _unit: None
         self._units: list[Unit] = []
         self._times_us: list[int] = []
         self._open: Unit = []
@@ -56,9 +62,10 @@ class Log:
     def commit(self) -> None:
         """Close the unit, if there is anything in it."""
         if self._open:
-            self._units.append(self._open)
+            unit, self._open = self._open, []
+            self._units.append(unit)
             self._times_us.append(self.now_us)
-            self._open = []
+            self.watch(unit)
 
     def units(self, count: int) -> list[Unit]:
         """Those of the first `count` units that are not in the base."""

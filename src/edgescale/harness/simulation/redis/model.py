@@ -140,6 +140,10 @@ class RedisModel(Recovery):
         self.wall_us = now_us + self.wall_offset_us
         self.now_ms = self.wall_us // 1000
 
+    def clock_ms(self) -> int:
+        """Milliseconds since 1970 by the server's clock as it is now, whatever is being processed."""
+        return (self._now_us() + self.wall_offset_us) // 1000
+
     def turn(self, work: Callable[[], None]) -> None:
         """Do something at this moment, then whatever follows from it, then send all replies."""
         self.tick()

@@ -77,7 +77,7 @@ def create(client: Client, argv: list[bytes]) -> Reply:
     if argv[3] in stream.groups:
         raise ReplyError(b"BUSYGROUP Consumer Group name already exists")
     stream.groups[argv[3]] = Group(last_id, entries_read)
-    client.record(*argv)
+    client.record(b"XGROUP", b"CREATE", *argv[2:])
     return OK
 
 
@@ -120,7 +120,7 @@ def setid(client: Client, argv: list[bytes]) -> Reply:
     stream, group = _required(client, argv[2], argv[3])
     group.last_id = stream.last_id if argv[4] == b"$" else any_id(argv[4])
     group.entries_read = entries_read
-    client.record(*argv[:4], id_text(group.last_id), *argv[5:])
+    client.record(b"XGROUP", b"SETID", *argv[2:4], id_text(group.last_id), *argv[5:])
     return OK
 
 
@@ -132,7 +132,7 @@ def destroy(client: Client, argv: list[bytes]) -> Reply:
         raise ReplyError(_NO_STREAM)
     if stream.groups.pop(argv[3], None) is None:
         return 0
-    client.record(*argv)
+    client.record(b"XGROUP", b"DESTROY", *argv[2:])
     client.model.waiters.group_gone(argv[2])
     return 1
 
@@ -144,7 +144,7 @@ def createconsumer(client: Client, argv: list[bytes]) -> Reply:
     if argv[4] in group.consumers:
         return 0
     group.consumer(argv[4], client.model.now_ms)
-    client.record(*argv)
+    client.record(b"XGROUP", b"CREATECONSUMER", *argv[2:])
     return 1
 
 
@@ -155,7 +155,7 @@ def delconsumer(client: Client, argv: list[bytes]) -> Reply:
     known = argv[4] in group.consumers
     held = group.remove(argv[4])
     if known:
-        client.record(*argv)
+        client.record(b"XGROUP", b"DELCONSUMER", *argv[2:])
     return held
 
 
