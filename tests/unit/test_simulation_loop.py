@@ -1,6 +1,8 @@
 """Virtual time: it jumps, its order follows from the seed, and nothing real is in reach."""
 
 import asyncio
+import collections
+import math
 from collections.abc import Coroutine
 from random import Random
 from typing import Any
@@ -8,8 +10,10 @@ from typing import Any
 import pytest
 
 from edgescale.harness.simulation import loop as loop_module
-from edgescale.harness.simulation.loop import REAL, SimulationLoop
-from edgescale.harness.simulation.node import Node
+from edgescale.harness.simulation.loop import SimulationLoop
+from edgescale.harness.simulation.node import EPOCH_MS, Node, SimulatedChance
+from edgescale.harness.simulation.order import shuffle
+from edgescale.harness.simulation.real import REAL
 from edgescale.harness.simulation.tasks import Deadlock, Livelock, NotSimulated, SimulationError
 
 
@@ -48,6 +52,92 @@ def test_the_same_seed_gives_the_same_order_and_another_seed_another_one() -> No
     assert [run(order_of_ten(), seed) for seed in range(1, 9)] == orders
     assert len({tuple(order) for order in orders}) > 1
     assert all({*order[:5]} == {0, 2, 4, 6, 8} for order in orders)
+
+
+def orders_of_turns(shuffled: tuple[int, int]) -> list[list[int]]:
+    """In which order each turn from the second one on ran its five callbacks."""
+    loop = new_loop(shuffled=shuffled)
+    orders: list[list[int]] = [[] for _ in range(50)]
+
+    def callback(number: int) -> None:
+        if loop.turns < 50:
+            orders[loop.turns].append(number)
+
+    async def main() -> None:
+        for _ in range(50):
+            for number in range(5):
+                loop.call_soon(callback, number)
+            await asyncio.sleep(0)
+
+    loop.run_until_complete(main())
+    return orders[1:]
+
+
+def test_only_turns_in_the_window_are_shuffled() -> None:
+    in_order = [*range(5)]
+    everywhere, nowhere, some = (orders_of_turns(window) for window in [(0, -1), (0, 0), (20, 40)])
+
+    assert nowhere == [in_order] * 49
+    assert some[:19] + some[39:] == [in_order] * 29
+    assert some[19:39] == everywhere[19:39]
+    assert everywhere.count(in_order) < 5
+
+
+def test_a_window_with_a_negative_end_never_ends() -> None:
+    everywhere, late = orders_of_turns((0, -1)), orders_of_turns((30, -1))
+
+    assert late[:29] == [[*range(5)]] * 29
+    assert late[29:] == everywhere[29:]
+
+
+def test_a_turns_chance_does_not_depend_on_how_much_was_ready_before() -> None:
+    def last_order(crowd: int) -> list[int]:
+        async def main() -> list[int]:
+            loop = asyncio.get_running_loop()
+            for _ in range(crowd):
+                loop.call_soon(int)
+            await asyncio.sleep(1)
+            order: list[int] = []
+            for number in range(10):
+                loop.call_soon(order.append, number)
+            await asyncio.sleep(1)
+            return order
+
+        order: list[int] = run(main())
+        return order
+
+    assert last_order(1) == last_order(7) == last_order(300) != [*range(10)]
+
+
+@pytest.mark.parametrize("items", [2, 3, 4])
+def test_every_order_is_as_likely(items: int) -> None:
+    orders: collections.Counter[tuple[int, ...]] = collections.Counter()
+    rng = Random(1)
+    for _ in range(24_000):
+        order = [*range(items)]
+        shuffle(order, rng.getrandbits(64))
+        orders[tuple(order)] += 1
+
+    expected = 24_000 / math.factorial(items)
+    assert len(orders) == math.factorial(items)
+    assert all(abs(count - expected) < 5 * math.sqrt(expected) for count in orders.values())
+
+
+def test_a_large_turn_is_shuffled_as_well() -> None:
+    order = [*range(100)]
+    shuffle(order, 7)
+
+    assert order != sorted(order) == [*range(100)]
+
+
+def test_turns_are_counted() -> None:
+    async def main() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    loop = new_loop()
+    loop.run_until_complete(main())
+    assert loop.turns == 11
 
 
 def test_a_timeout_passes_in_virtual_time() -> None:
@@ -155,3 +245,16 @@ def test_a_frozen_node_does_nothing_until_it_thaws() -> None:
     woke, seconds = run(main())
     assert woke == ["woke"]
     assert seconds == pytest.approx(5.001)
+
+
+def test_nodes_have_clocks_of_their_own_and_share_the_passing_of_time() -> None:
+    async def main() -> list[tuple[int, int]]:
+        loop = asyncio.get_running_loop()
+        right = SimulatedChance(loop, Random(1))  # type: ignore[arg-type]
+        wrong = SimulatedChance(loop, Random(1), wall_offset_ms=-5_000)  # type: ignore[arg-type]
+        before = right.wall_ms(), wrong.wall_ms()
+        await asyncio.sleep(1)
+        wrong.wall_offset_ms = 60_000
+        return [before, (right.wall_ms(), wrong.wall_ms())]
+
+    assert run(main()) == [(EPOCH_MS, EPOCH_MS - 5_000), (EPOCH_MS + 1_000, EPOCH_MS + 61_000)]

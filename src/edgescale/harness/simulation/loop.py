@@ -1,18 +1,24 @@
 """An event loop in which time passes only when nothing else can happen, and chance comes from one seed.
 
-Ready callbacks run in an order drawn from the seed; when none is ready, the clock jumps to the next timer. Nothing real
-is in reach: threads, sockets, signals and subprocesses raise. What is scheduled belongs to the node (see `node.py`)
-whose code scheduled it, and once that node has crashed it is never run: a crash is no cancellation, no `finally` runs.
+Ready callbacks run in an order drawn from the seed; when none is ready, the clock jumps to the next timer. A window of
+turns can be set outside of which they run first in, first out, to find out which turn's order it is that matters.
+
+Nothing real is in reach: threads, sockets, signals and subprocesses raise. What is scheduled belongs to the node (see
+`node.py`) whose code scheduled it, and once that node has crashed it is never run: a crash is no cancellation, no
+`finally` runs.
 """
 
 import asyncio
 import contextvars
 import heapq
+import sys
 from asyncio import events
 from collections.abc import Callable, Coroutine
 from random import Random  # noqa: TID251 - the seed of a simulation is the one source of its chance
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from edgescale.harness.simulation.order import shuffle
+from edgescale.harness.simulation.real import NothingReal
 from edgescale.harness.simulation.tasks import (
     OWNER,
     Deadlock,
@@ -29,17 +35,6 @@ NS = 1_000_000_000
 LIVELOCK_CALLBACKS = 1_000_000
 
 
-# Methods of event loops that reach for something real.
-REAL = tuple(
-    """
-    add_reader add_signal_handler add_writer call_soon_threadsafe connect_read_pipe connect_write_pipe
-    create_datagram_endpoint create_server create_unix_connection create_unix_server getaddrinfo getnameinfo
-    run_forever run_in_executor sendfile sock_accept sock_connect sock_recv sock_sendall start_tls stop
-    subprocess_exec subprocess_shell
-    """.split()  # noqa: SIM905 - a list of their own lines would be longer than what it is for
-)
-
-
 class Network(Protocol):
     """Where connections are made; see `network.py`."""
 
@@ -49,19 +44,35 @@ class Network(Protocol):
         """Connect to a listener."""
 
 
-class SimulationLoop(asyncio.AbstractEventLoop):  # its other methods are set below
+class SimulationLoop(NothingReal):
     """Runs coroutines in virtual time.
 
     Args:
         rng: draws the order of ready callbacks.
         network: what `create_connection` leads to; None refuses it.
         end_ns: the virtual time at which a run that still goes on is given up.
+        shuffled: the first turn whose callbacks run in an order drawn from the seed, and the turn before which that
+            ends; a negative one never comes. In all other turns they run first in, first out.
+
+    Attributes:
+        turns: how many there have been.
+        callbacks_run: how many of those were run that were not cancelled.
     """
 
-    def __init__(self, rng: Random, *, network: Network | None = None, end_ns: int = 86_400 * NS) -> None:
+    def __init__(
+        self,
+        rng: Random,
+        *,
+        network: Network | None = None,
+        end_ns: int = 86_400 * NS,
+        shuffled: tuple[int, int] = (0, -1),
+    ) -> None:
         self.network = network
         self.now_ns = 0
+        self.turns = 0
         self.callbacks_run = 0
+        self._shuffled_from, end = shuffled
+        self._shuffled_to = end if end >= 0 else sys.maxsize
         self._rng = rng
         self._end_ns = end_ns
         self._ready: list[asyncio.Handle] = []
@@ -152,7 +163,11 @@ class SimulationLoop(asyncio.AbstractEventLoop):  # its other methods are set be
         if not self._ready:
             self._advance()
         turn, self._ready = self._ready, []
-        self._rng.shuffle(turn)
+        # One draw a turn, whatever is made of it: no turn's chance depends on what was ready in those before it.
+        drawn = self._rng.getrandbits(64)
+        if self._shuffled_from <= self.turns < self._shuffled_to:
+            shuffle(turn, drawn)
+        self.turns += 1
         for handle in turn:
             self._run_handle(handle)
 
@@ -231,15 +246,3 @@ class SimulationLoop(asyncio.AbstractEventLoop):  # its other methods are set be
         if self.network is None or host is None:
             raise NotSimulated(f"create_connection({host!r}, {options!r})")
         return await self.network.create_connection(protocol_factory, str(host), int(port))
-
-
-def _refused(name: str) -> Callable[..., NoReturn]:
-    def refuse(self: SimulationLoop, *args: Any, **options: Any) -> NoReturn:
-        del self, args, options
-        raise NotSimulated(f"{name} is not simulated: it reaches for something real")
-
-    return refuse
-
-
-for _name in REAL:
-    setattr(SimulationLoop, _name, _refused(_name))
