@@ -55,7 +55,7 @@ class SimulationLoop(NothingReal):
             ends; a negative one never comes. In all other turns they run first in, first out.
 
     Attributes:
-        turns: how many there have been.
+        turns: how many are over; while one runs, its number, from 0.
         callbacks_run: how many of those were run that were not cancelled.
     """
 
@@ -167,9 +167,9 @@ class SimulationLoop(NothingReal):
         drawn = self._rng.getrandbits(64)
         if self._shuffled_from <= self.turns < self._shuffled_to:
             shuffle(turn, drawn)
-        self.turns += 1
         for handle in turn:
             self._run_handle(handle)
+        self.turns += 1
 
     def _run_handle(self, handle: asyncio.Handle) -> None:
         if handle.cancelled():
