@@ -10,7 +10,8 @@ import pytest
 from edgescale.config import Settings
 from edgescale.handlers.base import Completed, Context, Handler, Outcome
 from edgescale.harness.simulation.node import GRAVEYARD, SimulatedChance
-from edgescale.harness.simulation.world import Ingestion, World
+from edgescale.harness.simulation.services import Ingestion, Parts
+from edgescale.harness.simulation.world import World
 from edgescale.v1.ingestion_service_pb2 import AnalyzeTextRequest, AnalyzeTextResponse
 from edgescale.v1.task_pb2 import TASK_STATE_SUCCEEDED, TaskResult
 from edgescale.v1.text_pb2 import TextAnalysis, TextInput
@@ -42,8 +43,8 @@ class Counting:
         return Completed(TaskResult(text_analysis=analysis).SerializeToString(deterministic=True))
 
 
-def handlers(chance: SimulatedChance) -> list[Handler]:
-    return [Counting(chance)]
+def handlers(parts: Parts) -> list[Handler]:
+    return [Counting(parts.chance)]
 
 
 @pytest.fixture(autouse=True)
@@ -108,13 +109,13 @@ async def a_worker_freezes(world: World) -> None:
 
 async def redis_restarts(world: World) -> None:
     await asyncio.sleep(2)
-    world.model.restart(loading_ms=300)
+    world.server.stop()
+    await world.server.start(keep="aof", loading_ms=300)
 
 
 async def redis_is_flushed(world: World) -> None:
     await asyncio.sleep(2)
-    session = world.model.connect(lambda _: None, lambda: None)
-    session.feed(b"*1\r\n$8\r\nFLUSHALL\r\n")
+    world.server.feed(b"FLUSHALL")
 
 
 TROUBLES = [none, a_worker_dies, a_worker_falls_silent, a_worker_freezes, redis_restarts, redis_is_flushed]

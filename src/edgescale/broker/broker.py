@@ -161,15 +161,17 @@ class Broker:
         entries = streams[0][1] if streams else []
         return [Entry(partition, lane, entry_id.decode(), 1, flat_dict(flat)) for entry_id, flat in entries]
 
-    async def ensure_group(self, partition: int, lane: str) -> None:
-        """Make the lane's stream and group where they are missing.
+    async def ensure_group(self, partition: int, lane: str) -> bool:
+        """Make the lane's stream and group where they are missing; True when they were.
 
         The group starts at 0, never at `$`: entries added since a flush must not be skipped. Settled entries are
         deleted, so nothing is delivered that was done.
         """
         stream = self._keys.stream(partition, lane)
-        if await self._connection.create_group(stream, GROUP):
+        made = await self._connection.create_group(stream, GROUP)
+        if made:
             self._log.info(Event.GROUP_CREATED, lane=lane, partition=partition)
+        return made
 
     async def reclaim(
         self, partition: int, lane: str, consumer: str, *, cursor: str, count: int
@@ -212,10 +214,8 @@ class Broker:
 
     async def _flush_renewals(self, partition: int, items: Sequence[tuple[str, Entry]]) -> Any:
         keys = [self._keys.stream(partition, entry.lane) for _, entry in items]
-        args: list[Argument] = [GROUP]
-        for consumer, entry in items:
-            args += [consumer, entry.entry_id]
-        return await self._connection.run(self._scripts["renew"], keys, args)
+        owned = (word for consumer, entry in items for word in (consumer, entry.entry_id))
+        return await self._connection.run(self._scripts["renew"], keys, [GROUP, *owned])
 
     async def settle(self, consumer: str, settlement: Settlement) -> SettleStatus:
         """Store a terminal state, remove the entry and wake the waiters, all or nothing; repeated while Redis is away.
@@ -254,6 +254,5 @@ class Broker:
         args: list[Argument] = [GROUP]
         for consumer, handed in items:
             keys += [self._keys.task(handed.request_id), self._keys.stream(partition, handed.entry.lane)]
-            args += [consumer, handed.entry.entry_id, handed.idle_ms, handed.deliveries]
-            args += [handed.reason, handed.message]
+            args += [consumer, handed.entry.entry_id, handed.idle_ms, handed.deliveries, handed.reason, handed.message]
         return await self._connection.run(self._scripts["give_back"], keys, args)

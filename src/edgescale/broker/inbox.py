@@ -155,7 +155,10 @@ class Inbox:
         while True:
             message = await subscription.next(quiet_ms=self._recheck_ms)
             if message is not None:
-                self._mark_stale([message.decode(errors="replace")])
+                self._notified(message.decode(errors="replace"))
+
+    def _notified(self, request_id: str) -> None:
+        self._mark_stale([request_id])
 
     async def _recheck_all(self) -> None:
         while True:

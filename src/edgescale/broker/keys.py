@@ -11,10 +11,33 @@ All keys of a partition share the hash tag `{pN}` and so one slot of a cluster; 
 Source: Redis cluster specification, "Hash tags".
 """
 
+import re
 import zlib
+from typing import NamedTuple
 
 PREFIX = "edgescale"
 GROUP = "workers"
+_NAME = re.compile(PREFIX + r":\{p(\d+)\}:([a-z]+):?(.*)", re.DOTALL)
+
+
+class Name(NamedTuple):
+    """What a name in Redis says.
+
+    Attributes:
+        partition: that it belongs to.
+        family: stream, task, dead, result, agent or agents.
+        rest: the lane, request id, inbox or agent id; empty where the family has one name only.
+    """
+
+    partition: int
+    family: str
+    rest: str
+
+    @classmethod
+    def parse(cls, key: str) -> "Name | None":
+        """Read a name; None when it is not one of ours."""
+        found = _NAME.fullmatch(key)
+        return cls(int(found[1]), found[2], found[3]) if found else None
 
 
 class Keys:

@@ -5,6 +5,7 @@ with an opinion decides; taking a rule away heals what it did, and held packets 
 """
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,13 +42,15 @@ class SimulatedNetwork:
         self.loop = loop
         self.rng = rng
         self.latency = latency or Latency()
-        self._listeners: dict[tuple[str, int], tuple[str, Accept]] = {}
+        self._listeners: dict[tuple[str, int], tuple[str, Accept, contextvars.Context]] = {}
         self._rules: list[Rule] = []
         self.connections: list[Connection] = []
 
-    def listen(self, node: str, host: str, port: int, accept: Accept) -> None:
-        """Let a node take connections at an address."""
-        self._listeners[host, port] = (node, accept)
+    def listen(
+        self, node: str, host: str, port: int, accept: Accept, *, context: contextvars.Context | None = None
+    ) -> None:
+        """Let a node take connections at an address; its ends of them run in the context."""
+        self._listeners[host, port] = (node, accept, context or contextvars.copy_context())
 
     def close_listener(self, host: str, port: int) -> None:
         """Refuse connections from now on; those that are open stay."""
@@ -101,7 +104,10 @@ class SimulatedNetwork:
         self.connections.append(connection)
         client = cast("asyncio.Protocol", factory())
         connection.near.attach(client)
-        connection.far.attach(known[1](connection.far))
+        _, accept, context = known
+        # A copy each, for a context cannot be entered twice; and never the caller's, which may crash.
+        context = context.copy()
+        context.run(lambda: connection.far.attach(accept(connection.far)))
         return connection.near, client
 
     async def _handshake(self, source: str, target: str) -> None:

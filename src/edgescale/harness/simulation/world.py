@@ -1,70 +1,29 @@
-"""A world in one object: a Redis model, nodes that run the real services, clients, and what they all saw."""
+"""A world in one object: a Redis model, nodes that run the real services, a blob store, and what they all saw."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import contextvars
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from random import Random  # noqa: TID251 - the seed of a simulation is the one source of its chance
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edgescale.broker.agents import AgentRegistry
-from edgescale.broker.connection import Connection
-from edgescale.broker.inbox import Inbox
-from edgescale.broker.inspect import LaneInspector
 from edgescale.broker.keys import Keys
 from edgescale.config import Settings
-from edgescale.handlers.base import Handler
-from edgescale.handlers.registry import Registry
 from edgescale.harness.simulation.loop import SimulationLoop
 from edgescale.harness.simulation.network import SimulatedNetwork
-from edgescale.harness.simulation.node import EPOCH_MS, Node, SimulatedChance
-from edgescale.harness.simulation.recording import Recorder, RecordingBroker, RecordingHandler
-from edgescale.harness.simulation.redis.model import RedisModel
+from edgescale.harness.simulation.node import Node, SimulatedChance
+from edgescale.harness.simulation.recording import Recorder
 from edgescale.harness.simulation.rpc import Rpc
+from edgescale.harness.simulation.server import RedisServer
+from edgescale.harness.simulation.services import (
+    Handlers,
+    Ingestion,
+    Service,
+    WorkerLife,
+    start_ingestion,
+    start_worker,
+)
 from edgescale.harness.simulation.store import SimulatedStore
-from edgescale.harness.simulation.transport import SimulatedTransport
-from edgescale.ingestion.intake import Intake
-from edgescale.ingestion.service import IngestionService
-from edgescale.worker.worker import Worker
-
-if TYPE_CHECKING:
-    from edgescale.harness.simulation.redis.session import Session
-
-REDIS_HOST, REDIS_PORT = "redis", 6379
-Handlers = Callable[[SimulatedChance], list[Handler]]
-
-
-class RedisEnd(asyncio.Protocol):
-    """The server's end of a connection: bytes in, bytes out of the model."""
-
-    def __init__(self, model: RedisModel, transport: SimulatedTransport) -> None:
-        self._session: Session = model.connect(transport.write, transport.close)
-
-    def data_received(self, data: bytes) -> None:
-        """Feed the model."""
-        self._session.feed(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the model."""
-        del exc
-        self._session.disconnect()
-
-
-@dataclass(eq=False)
-class Ingestion:
-    """One life of an ingestion process."""
-
-    node: Node
-    service: IngestionService
-    inbox: Inbox
-
-
-@dataclass(eq=False)
-class WorkerLife:
-    """One life of a worker process."""
-
-    node: Node
-    worker: Worker
-    task: asyncio.Task[None]
 
 
 @dataclass(eq=False)
@@ -75,98 +34,115 @@ class World:
         seed: decides everything that is not in `settings` and in what is done to the world.
         settings: of all services.
         handlers: makes a worker's handlers.
+        redis: options of the Redis model, such as `appendfsync`.
+        clocks: how wrong the clocks of nodes are, in milliseconds, by name.
+        shuffled: the turns of the loop whose callbacks run in any order; a negative end is none.
+
+    Attributes:
+        services: the present life of each service, by name.
     """
 
     seed: int
     settings: Settings
     handlers: Handlers
+    redis: Mapping[str, Any] = field(default_factory=dict)
+    clocks: Mapping[str, int] = field(default_factory=dict)
+    shuffled: tuple[int, int] = (0, -1)
     incarnations: dict[str, int] = field(default_factory=dict)
-    ingestions: dict[str, Ingestion] = field(default_factory=dict)
-    workers: dict[str, WorkerLife] = field(default_factory=dict)
+    services: dict[str, Service] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Build what outlives every node."""
-        self.loop = SimulationLoop(self.rng("schedule"))  # type: ignore[abstract] # the rest is set by name
+        self.outside = contextvars.copy_context()
+        self.loop = SimulationLoop(self.rng("schedule"), shuffled=self.shuffled)  # type: ignore[abstract] # the rest is set by name
         self.network = SimulatedNetwork(self.loop, self.rng("network"))
         self.loop.network = self.network
         self.recorder = Recorder(self.loop)
+        self.keys = Keys(self.settings.partitions)
         self.store = SimulatedStore(self.rng("store"))
         self.rpc = Rpc(self.network, self.rng("rpc"))
-        self.redis = Node(self.loop, REDIS_HOST)
-        self.model = RedisModel(
-            lambda: self.loop.now_ns // 1000,
-            lambda delay_s, call: self.loop.call_later(delay_s, call, context=self.redis.context).cancel,
-            wall_offset_us=EPOCH_MS * 1000,
-        )
-        self.network.listen(REDIS_HOST, REDIS_HOST, REDIS_PORT, lambda end: RedisEnd(self.model, end))
+        self.server = RedisServer(self.network, self.recorder, self.keys, self.redis, self.clocks.get("redis", 0))
+
+    @property
+    def ingestions(self) -> dict[str, Ingestion]:
+        """The ingestion processes among the services."""
+        return {name: life for name, life in self.services.items() if isinstance(life, Ingestion)}
+
+    @property
+    def workers(self) -> dict[str, WorkerLife]:
+        """The workers among the services."""
+        return {name: life for name, life in self.services.items() if isinstance(life, WorkerLife)}
 
     def rng(self, purpose: str) -> Random:
         """A source of chance of its own for each purpose, so that one more draw here moves nothing there."""
         return Random(f"{self.seed}/{purpose}")  # noqa: S311 - chance that can be replayed is the point
 
-    def _new_node(self, name: str) -> tuple[Node, SimulatedChance]:
+    def new_node(self, name: str) -> tuple[Node, SimulatedChance]:
+        """The next life of a process, and its clock and chance."""
         self.incarnations[name] = self.incarnations.get(name, 0) + 1
         node = Node(self.loop, name, self.incarnations[name])
-        return node, SimulatedChance(self.loop, self.rng(node.actor))
+        return node, SimulatedChance(self.loop, self.rng(node.actor), wall_offset_ms=self.clocks.get(name, 0))
 
-    def _broker(self, node: Node, chance: SimulatedChance) -> tuple[Connection, Keys, RecordingBroker]:
-        keys = Keys(self.settings.partitions)
-        url = f"redis://{REDIS_HOST}:{REDIS_PORT}/0"
-        connection = Connection(url, timeout_ms=self.settings.redis_timeout_ms)
-        broker = RecordingBroker(connection, keys, self.settings, chance)
-        broker.recorder, broker.actor = self.recorder, node.actor
-        return connection, keys, broker
+    def start(self, name: str) -> None:
+        """Start a service by its name, such as `worker-1`; it serves when it has noted that it is ready."""
+        {"ingestion": self.start_ingestion, "worker": self.start_worker}[name.partition("-")[0]](name)
 
     def start_ingestion(self, name: str) -> Ingestion:
         """Start an ingestion process; it serves as soon as its inbox is subscribed."""
-        node, chance = self._new_node(name)
-        connection, keys, broker = self._broker(node, chance)
-        inbox = Inbox(connection, broker, keys, self.settings, chance)
-        service = IngestionService(
-            Intake(broker, inbox, self.store, self.settings, chance),
-            AgentRegistry(connection, keys, self.settings),
-            LaneInspector(connection, keys, self.settings),
-            self.settings,
-        )
-        node.spawn(inbox.run())
-        node.spawn(self._open_when_ready(node, inbox, service))
-        life = self.ingestions[name] = Ingestion(node, service, inbox)
-        self.recorder.note("nemesis", "start", node=node.actor)
+        life = start_ingestion(self, name)
+        self._began(life)
         return life
-
-    async def _open_when_ready(self, node: Node, inbox: Inbox, service: IngestionService) -> None:
-        await inbox.ready.wait()
-        service.requests.open()
-        service.uploads.open()
-        self.recorder.note(node.actor, "ready")
 
     def start_worker(self, name: str) -> WorkerLife:
         """Start a worker process."""
-        node, chance = self._new_node(name)
-        connection, _, broker = self._broker(node, chance)
-        consumer = f"{node.name}-{node.incarnation}-{chance.new_id()[:8]}"
-        registry = Registry(
-            RecordingHandler(handler, self.recorder, actor=node.actor, consumer=consumer)
-            for handler in self.handlers(chance)
-        )
-        lanes = self.settings.worker_lanes
-        worker = Worker(connection, broker, registry, self.settings, chance, consumer=consumer, lanes=lanes)
-        slots = ",".join(f"{lane}={count}" for lane, count in lanes.items())
-
-        async def main() -> None:
-            await worker.run(on_ready=lambda _: self.recorder.note(node.actor, "ready", slots=slots))
-            self.recorder.note(node.actor, "stopped")
-
-        life = self.workers[name] = WorkerLife(node, worker, node.spawn(main()))
-        self.recorder.note("nemesis", "start", node=node.actor)
+        life = start_worker(self, name)
+        self._began(life)
         return life
+
+    def _began(self, life: Service) -> None:
+        self.services[life.node.name] = life
+        self.recorder.note("nemesis", "start", node=life.node.actor)
+
+    def start_again(self, node: Node) -> None:
+        """Start the next life of a process that has ended, unless somebody did that."""
+        if self.services[node.name].node is node and node.crashed:
+            self.start(node.name)
+
+    def node(self, name: str) -> Node:
+        """The present life of a service's process."""
+        return self.services[name].node
 
     def crash(self, node: Node, *, silent: bool = False) -> None:
         """Kill a process. Its connections are reset, or fall silent as when the whole machine is gone."""
+        if node.crashed:
+            return
         self.recorder.note("nemesis", "crash", node=node.actor)
         node.crash()
         if not silent:
             self.network.reset_all(node.name)
+
+    def pause(self, node: Node) -> bool:
+        """Freeze a process; False when it does not run."""
+        if not node.running:
+            return False
+        self.recorder.note("nemesis", "pause", node=node.actor)
+        node.pause()
+        return True
+
+    def resume(self, node: Node) -> None:
+        """Thaw a process that has not crashed meanwhile."""
+        if not node.crashed:
+            self.recorder.note("nemesis", "resume", node=node.actor)
+            node.resume()
+
+    async def stop(self, name: str) -> None:
+        """Ask a service politely to stop, as SIGTERM does, and wait until it has ended, however."""
+        life = self.services[name]
+        if not life.node.running:
+            return
+        self.recorder.note("nemesis", "stop", node=life.node.actor)
+        life.node.call_soon(life.stop)
+        await asyncio.wait([life.main, life.node.died], return_when=asyncio.FIRST_COMPLETED)
 
     def run(self, story: "Story") -> None:
         """Run a story to its end. What still runs then is left where it is.

@@ -1,0 +1,106 @@
+"""The simulated Redis server: a model behind a network, that can stop, start, and lose what was not safe."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgescale.broker.keys import Keys
+from edgescale.harness.history import NS_PER_MS
+from edgescale.harness.simulation.network import SimulatedNetwork
+from edgescale.harness.simulation.node import EPOCH_MS, Node
+from edgescale.harness.simulation.recording import Recorder
+from edgescale.harness.simulation.redis import RedisModel
+from edgescale.harness.simulation.transport import SimulatedTransport
+from edgescale.harness.simulation.watch import REDIS, Watch
+
+if TYPE_CHECKING:
+    from edgescale.harness.simulation.redis import Session
+
+PORT = 6379
+URL = f"redis://{REDIS}:{PORT}/0"
+Kept = Literal["aof", "synced", "replicated", "nothing"]
+EVERYSEC_MS = 1_000
+
+
+class RedisEnd(asyncio.Protocol):
+    """The server's end of a connection: bytes in, bytes out of the model."""
+
+    def __init__(self, model: RedisModel, transport: SimulatedTransport) -> None:
+        self._session: Session = model.connect(transport.write, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the model."""
+        self._session.feed(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the model."""
+        del exc
+        self._session.disconnect()
+
+
+class RedisServer:
+    """One server, under the name of `redis`.
+
+    Args:
+        network: where it listens.
+        recorder: takes down what it does.
+        keys: names of everything in it.
+        options: of the model, such as `appendfsync` and `replica_lag_ms`.
+        clock_ms: how wrong its clock is.
+
+    Attributes:
+        model: the server itself.
+        watch: writes down what it does.
+    """
+
+    def __init__(
+        self, network: SimulatedNetwork, recorder: Recorder, keys: Keys, options: Mapping[str, Any], clock_ms: int
+    ) -> None:
+        loop = network.loop
+        self.node = Node(loop, REDIS)
+        self.model = RedisModel(
+            lambda: loop.now_ns // 1000,
+            lambda delay_s, call: loop.call_later(delay_s, call, context=self.node.context).cancel,
+            wall_offset_us=(EPOCH_MS + clock_ms) * 1000,
+            **options,
+        )
+        self.watch = Watch(self.model, recorder, keys)
+        self._network = network
+        self._listen()
+
+    def _listen(self) -> None:
+        self._network.listen(REDIS, REDIS, PORT, lambda end: RedisEnd(self.model, end), context=self.node.context)
+
+    @property
+    def loss_window_ms(self) -> int:
+        """How much of what was acknowledged a loss of power or a failover may take, at most."""
+        synced_ms = {"always": 0, "everysec": EVERYSEC_MS, "no": 30_000}[self.model.log.policy]
+        return max(synced_ms, self.model.log.replica_lag_ms)
+
+    def stop(self) -> None:
+        """End the process; connections are closed."""
+        self.watch.went_away()
+        self._network.close_listener(REDIS, PORT)
+        self.model.stop()
+
+    async def start(self, *, keep: Kept, loading_ms: int) -> None:
+        """Start the process that was stopped, and wait until it serves.
+
+        Args:
+            keep: what it finds; see `Recovery.start`.
+            loading_ms: how long it answers LOADING.
+        """
+        now_ns = self._network.loop.now_ns
+        lost = {"nothing": "all", "synced": "suffix", "replicated": "suffix"}.get(keep, "")
+        self.model.start(keep=keep, loading_ms=loading_ms)
+        self._listen()
+        since_ns = max(now_ns - self.loss_window_ms * NS_PER_MS, 0)
+        self.watch.came_back(lost=lost, since_ns=since_ns)
+        await asyncio.sleep(loading_ms / 1000)
+        self.watch.serves()
+
+    def feed(self, *words: bytes) -> None:
+        """Carry out a command on a connection of its own, whose reply nobody reads."""
+        session = self.model.connect(lambda _: None, lambda: None)
+        session.feed(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words))
+        session.disconnect()

@@ -1,0 +1,162 @@
+"""What Redis saw: every entry added and deleted, every terminal state stored, every loss, at the moment it happened.
+
+The server's own log of changes is read, so nothing that a service believes finds its way in here.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from edgescale.broker.keys import GROUP, Keys, Name
+from edgescale.envelope import REQUEST_ID_FIELD
+from edgescale.harness.history import TERMINAL
+from edgescale.harness.simulation.recording import Recorder, result_digest
+from edgescale.harness.simulation.redis import RedisModel
+from edgescale.harness.simulation.redis.arguments import id_text
+from edgescale.harness.simulation.redis.stream import Stream
+
+REDIS = "redis"
+Place = tuple[int, str]
+# Commands that change which entries there are.
+_MOVES_ENTRIES = frozenset({b"XADD", b"XDEL", b"XTRIM", b"DEL", b"UNLINK"})
+
+
+class Watch:
+    """Writes down what a Redis model does.
+
+    Args:
+        model: is watched from now on.
+        recorder: takes the events.
+        keys: names of everything there.
+
+    Attributes:
+        why: stands on the events of entries; set it while the nemesis, not a service, is at work.
+    """
+
+    def __init__(self, model: RedisModel, recorder: Recorder, keys: Keys) -> None:
+        self.why = ""
+        self._model = model
+        self._recorder = recorder
+        self._keys = keys
+        # Request ids by entry id, of each stream as it was seen last.
+        self._known: dict[Place, dict[int, str]] = {}
+        model.watch = self._unit
+
+    def _unit(self, unit: Sequence[Sequence[bytes]]) -> None:
+        """Effects that came about together."""
+        moved: dict[Place, None] = {}
+        for words in unit:
+            verb = words[0].upper()
+            if verb == b"FLUSHALL":
+                self._wiped()
+                moved.clear()
+                continue
+            if verb == b"XGROUP" and words[1].upper() == b"DESTROY":
+                self._note("lost", what="groups")
+                continue
+            name = Name.parse(words[1].decode(errors="replace")) if len(words) > 1 else None
+            if name is None:
+                continue
+            if name.family == "stream" and verb in _MOVES_ENTRIES:
+                moved[name.partition, name.rest] = None
+            elif name.family == "task" and verb == b"HSET":
+                self._task(name.rest, dict(zip(words[2::2], words[3::2], strict=True)))
+        for place in moved:
+            self._compare(place, self.why)
+
+    def _task(self, request_id: str, fields: dict[bytes, bytes]) -> None:
+        state = fields.get(b"state", b"").decode()
+        if state in TERMINAL:
+            digest = result_digest(fields.get(b"result", b""))
+            reason = fields.get(b"reason", b"").decode(errors="replace")
+            self._recorder.stored.add(request_id)
+            self._recorder.note(REDIS, "store", request_id=request_id, state=state, result_digest=digest, reason=reason)
+
+    def _wiped(self) -> None:
+        for place in list(self._known):
+            self._compare(place, "lost", entries={})
+        self._note("lost", what="all")
+
+    def _compare(self, place: Place, why: str, entries: "dict[int, Any] | None" = None) -> None:
+        """Write down what was added to a stream and what was deleted since it was seen last."""
+        present = self._entries(place) if entries is None else entries
+        known = self._known.setdefault(place, {})
+        for entry in [entry for entry in known if entry not in present]:
+            self._entry("delete", place, entry, known.pop(entry), why)
+        for entry, fields in present.items():
+            if entry not in known:
+                known[entry] = _request_id(entry, fields)
+                self._entry("add", place, entry, known[entry], why)
+
+    def _entries(self, place: Place) -> dict[int, Any]:
+        stream = self._model.keyspace.values.get(self._keys.stream(*place).encode())
+        return stream.entries.values if isinstance(stream, Stream) else {}
+
+    def _entry(self, operation: str, place: Place, entry: int, request_id: str, why: str) -> None:
+        partition, lane = place
+        self._recorder.note(
+            REDIS,
+            operation,
+            request_id=request_id,
+            lane=lane,
+            entry=id_text(entry).decode(),
+            partition=partition,
+            **({"why": why} if why else {}),
+        )
+
+    def went_away(self) -> None:
+        """The server is about to stop."""
+        self._note("away")
+
+    def came_back(self, *, lost: str, since_ns: int) -> None:
+        """The server runs again, with what it had kept.
+
+        Args:
+            lost: what it may have lost: "all", "suffix", or nothing.
+            since_ns: writes before this moment were kept, where a suffix was lost.
+        """
+        for place in {**self._known, **dict.fromkeys(self._places())}:
+            entries = self._entries(place)
+            self._compare(
+                place, "lost", entries={entry: item for entry, item in entries.items() if self._has(place, entry)}
+            )
+            self._compare(place, "restored")
+        if lost:
+            self._note("lost", what=lost, since_ns=since_ns)
+
+    def serves(self) -> None:
+        """The server answers again."""
+        self._note("serving")
+
+    def _has(self, place: Place, entry: int) -> bool:
+        return entry in self._known.get(place, {})
+
+    def _places(self) -> Iterator[Place]:
+        for key in self._model.keyspace.values:
+            name = Name.parse(key.decode(errors="replace"))
+            if name is not None and name.family == "stream":
+                yield name.partition, name.rest
+
+    def sample(self, lanes: Sequence[str], partitions: int, caps: dict[str, int]) -> None:
+        """Write down how full each lane is."""
+        for lane in lanes:
+            backlog, pending = self.figures(lane, partitions)
+            self._recorder.note("probe", "sample", lane=lane, backlog=backlog, pending=pending, cap=caps[lane])
+
+    def figures(self, lane: str, partitions: int) -> tuple[int, int]:
+        """How many entries of a lane are queued or running, and how many of these are running."""
+        backlog = pending = 0
+        for partition in range(partitions):
+            stream = self._model.keyspace.values.get(self._keys.stream(partition, lane).encode())
+            if isinstance(stream, Stream):
+                backlog += len(stream.entries)
+                group = stream.groups.get(GROUP.encode())
+                pending += 0 if group is None else len(group.pending)
+        return backlog, pending
+
+    def _note(self, operation: str, **fields: str | int) -> None:
+        self._recorder.note(REDIS, operation, **fields)
+
+
+def _request_id(entry: int, fields: Sequence[bytes]) -> str:
+    named = dict(zip(fields[::2], fields[1::2], strict=True)).get(REQUEST_ID_FIELD, b"")
+    return named.decode(errors="replace") or f"entry-{id_text(entry).decode()}"
