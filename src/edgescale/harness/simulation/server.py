@@ -100,7 +100,9 @@ class RedisServer:
         self.watch.serves()
 
     def feed(self, *words: bytes) -> None:
-        """Carry out a command on a connection of its own, whose reply nobody reads."""
+        """Carry out a command on a connection of its own, whose reply nobody reads; nothing while it is down."""
+        if not self.model.running:
+            return
         session = self.model.connect(lambda _: None, lambda: None)
         session.feed(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words))
         session.disconnect()

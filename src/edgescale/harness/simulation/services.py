@@ -26,10 +26,12 @@ class Service(Protocol):
 
     Attributes:
         node: its process.
+        chance: its clock, and all that it draws.
         main: done when it has ended by itself.
     """
 
     node: Node
+    chance: SimulatedChance
     main: asyncio.Task[None]
 
     def stop(self) -> None:
@@ -61,6 +63,7 @@ class Ingestion:
     """One life of an ingestion process."""
 
     node: Node
+    chance: SimulatedChance
     service: IngestionService
     inbox: RecordingInbox
     stopping: asyncio.Event
@@ -76,6 +79,7 @@ class WorkerLife:
     """One life of a worker process."""
 
     node: Node
+    chance: SimulatedChance
     worker: Worker
     main: asyncio.Task[None]
     noted: Callable[[], None]
@@ -120,7 +124,7 @@ def start_ingestion(world: "World", name: str) -> Ingestion:
     )
     stopping = asyncio.Event()
     main = spawn_main(world, node, _ingest(world, node, inbox, service, stopping))
-    return Ingestion(node, service, inbox, stopping, main)
+    return Ingestion(node, chance, service, inbox, stopping, main)
 
 
 async def _ingest(
@@ -177,4 +181,4 @@ def start_worker(world: "World", name: str) -> WorkerLife:
         await connection.close()
 
     main = spawn_main(world, node, work())
-    return WorkerLife(node, worker, main, lambda: world.recorder.note(node.actor, "stopping"))
+    return WorkerLife(node, chance, worker, main, lambda: world.recorder.note(node.actor, "stopping"))

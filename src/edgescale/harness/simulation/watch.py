@@ -39,7 +39,7 @@ class Watch:
         self._keys = keys
         # Request ids by entry id, of each stream as it was seen last.
         self._known: dict[Place, dict[int, str]] = {}
-        model.watch = self._unit
+        model.log.watch = self._unit
 
     def _unit(self, unit: Sequence[Sequence[bytes]]) -> None:
         """Effects that came about together."""

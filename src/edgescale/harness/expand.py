@@ -1,0 +1,83 @@
+"""From a seed to a plan: a swarm, for each seed leaves out a random half of the workloads and of the faults.
+
+What is left out gives room to the rest: a crash that always comes with a full disk hides what it would do alone.
+Source: Groce et al., "Swarm Testing", ISSTA 2012.
+"""
+
+from collections.abc import Sequence
+from random import Random  # noqa: TID251 - a plan is drawn from its seed
+
+from edgescale.harness.plan import Fault, Option, Plan, Request
+from edgescale.harness.simulation import server_faults  # noqa: F401 - importing it fills the table of faults
+from edgescale.harness.simulation.faults import FAULTS
+from edgescale.harness.workload import WORKLOADS, Scene, requests_of
+
+FAULTS_MAX = 7
+ATTEMPTS_MAX = 3
+# Without it a run may have nothing to say.
+ALWAYS = "steady"
+
+
+def plan_of(seed: int) -> Plan:
+    """The plan that a seed stands for in this version of the code."""
+    rng = Random(f"{seed}/plan")  # noqa: S311 - chance that can be replayed is the point
+    counts = {"ingestion": [1, 2, 2], "gateway": [0], "worker": [2, 3, 3]}
+    services = {kind: rng.choice(choices) for kind, choices in counts.items()}
+    settings, redis = _settings(rng), _redis(rng)
+    names = [f"{kind}-{number}" for kind, count in services.items() for number in range(1, count + 1)]
+    load_ms = rng.choice([3_000, 5_000, 8_000])
+    return Plan(
+        seed=seed,
+        services=services,
+        settings=settings,
+        redis=redis,
+        clocks=_clocks(rng, [*names, "redis"]),
+        requests=_requests(rng, names, load_ms, settings),
+        faults=_faults(rng, names, load_ms),
+    )
+
+
+def _settings(rng: Random) -> dict[str, Option]:
+    return {
+        "partitions": rng.choice([1, 1, 2]),
+        "lease_ms": rng.choice([1_000, 2_000, 3_000]),
+        "attempts_max": ATTEMPTS_MAX,
+        "lane_caps": f"text={rng.choice([12, 24, 60])},file={rng.choice([2, 8])}",
+        "worker_lanes": f"text={rng.choice([3, 6, 12])},heartbeat=8,file=3",
+    }
+
+
+def _redis(rng: Random) -> dict[str, Option]:
+    return {"appendfsync": rng.choice(["always", "everysec"]), "replica_lag_ms": rng.choice([0, 20, 400])}
+
+
+def _clocks(rng: Random, names: Sequence[str]) -> dict[str, int]:
+    """Some clocks are wrong from the start."""
+    return {name: rng.choice([-3_600_000, -1_500, 1_500, 3_600_000]) for name in names if rng.random() < 1 / 4}
+
+
+def _half(rng: Random, names: Sequence[str]) -> list[str]:
+    return [name for name in names if rng.random() < 1 / 2]
+
+
+def _requests(rng: Random, names: Sequence[str], load_ms: int, settings: dict[str, Option]) -> tuple[Request, ...]:
+    doors = tuple(name for name in names if not name.startswith("worker"))
+    caps = dict(pair.split("=") for pair in str(settings["lane_caps"]).split(","))
+    scene = Scene(
+        rng, doors, load_ms, int(settings["lease_ms"]), ATTEMPTS_MAX, int(caps["text"]), rng.choice([0.5, 1.0, 2.0])
+    )
+    chosen = [ALWAYS, *_half(rng, [name for name in WORKLOADS if name != ALWAYS])]
+    requests = [request for name in chosen for request in requests_of(name, scene)]
+    return tuple(sorted(requests, key=lambda request: (request.at_ms, request.client)))
+
+
+def _faults(rng: Random, names: Sequence[str], load_ms: int) -> tuple[Fault, ...]:
+    targets = [*names, "redis", "store"]
+    possible = [
+        name for name, kind in FAULTS.items() if any(target.partition("-")[0] in kind.targets for target in targets)
+    ]
+    chosen = _half(rng, possible)
+    count = rng.randrange(FAULTS_MAX + 1) if chosen else 0
+    drawn = [rng.choice(chosen) for _ in range(count)]
+    faults = [FAULTS[name].draw(rng, name, until_ms=load_ms, targets=targets) for name in drawn]
+    return tuple(sorted(faults, key=lambda fault: (fault.at_ms, fault.name)))

@@ -1,0 +1,209 @@
+"""Clients of a simulation: they send what the plan says, at the time it says, and write down what they hear."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import lru_cache
+from random import Random  # noqa: TID251 - contents of files, drawn from their ids
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from google.protobuf.duration_pb2 import Duration
+
+from edgescale.config import CHUNK_BYTES_MAX
+from edgescale.envelope import digest
+from edgescale.errors import Conflict, EdgeScaleError, InvalidInput, NotFound, Overloaded, TaskFailed, Unavailable
+from edgescale.harness.event import Phase, Scalar
+from edgescale.harness.plan import UNCUT, Request
+from edgescale.harness.simulation.recording import result_digest
+from edgescale.v1 import ingestion_service_pb2 as api
+from edgescale.v1.file_pb2 import FileMetadata
+from edgescale.v1.heartbeat_pb2 import Heartbeat
+from edgescale.v1.task_pb2 import Task, TaskState
+from edgescale.v1.text_pb2 import TextInput
+
+if TYPE_CHECKING:
+    from edgescale.harness.simulation.world import World
+
+# Errors that say for certain that nothing was done.
+_REFUSALS = (InvalidInput, Conflict, Overloaded, NotFound)
+_PAUSE_BETWEEN_CHUNKS_S = 0.005
+# A fetch's deadline is how long it asks the service to wait; the answer may take a little longer.
+FETCH_MARGIN_MS = 5_000
+
+
+class Answer(NamedTuple):
+    """What a client learns of a task."""
+
+    state: str
+    result_digest: str | None = None
+    attempts: int = 0
+    file_id: str = ""
+
+    @classmethod
+    def of(cls, task: Task) -> "Answer":
+        """The task as a gRPC client sees it."""
+        state = TaskState.Name(task.state).removeprefix("TASK_STATE_").lower()
+        encoded = task.result.SerializeToString(deterministic=True) if task.HasField("result") else b""
+        return cls(state, result_digest(encoded), task.attempts, task.file_id)
+
+
+class Door:
+    """Sends a request through one service."""
+
+    def __init__(self, world: "World") -> None:
+        self.world = world
+
+    async def send(self, request: Request) -> Answer:
+        """The answer.
+
+        Raises:
+            EdgeScaleError: there is none, or it is a refusal.
+            TimeoutError: the client stopped listening.
+        """
+        raise NotImplementedError
+
+
+class GrpcDoor(Door):
+    """Straight to an ingestion process."""
+
+    async def send(self, request: Request) -> Answer:
+        """As `Door.send`."""
+        return await getattr(self, f"_{request.action}")(request)
+
+    async def _call(self, request: Request, method: str, message: object, *, more_ms: int = 0) -> Any:
+        life = self.world.ingestions.get(request.door)
+        if life is None or life.node.crashed:
+            raise Unavailable("nobody listens there")
+        timeout_s = (request.deadline_ms + more_ms) / 1000
+        served = getattr(life.service, method)
+        return await self.world.rpc.call(request.client, life.node, served, message, timeout_s=timeout_s)
+
+    async def _text(self, request: Request) -> Answer:
+        message = api.AnalyzeTextRequest(
+            input=TextInput(text=request.script), request_id=request.request_id, respond_async=request.respond_async
+        )
+        return Answer.of((await self._call(request, "AnalyzeText", message)).task)
+
+    async def _heartbeat(self, request: Request) -> Answer:
+        message = api.SendHeartbeatRequest(heartbeat=beat_of(request), request_id=request.request_id)
+        await self._call(request, "SendHeartbeat", message)
+        return Answer("queued")
+
+    async def _fetch(self, request: Request) -> Answer:
+        wait = Duration()
+        wait.FromMilliseconds(request.deadline_ms)
+        message = api.GetTaskRequest(request_id=request.request_id, wait=wait)
+        return Answer.of((await self._call(request, "GetTask", message, more_ms=FETCH_MARGIN_MS)).task)
+
+    async def _file(self, request: Request) -> Answer:
+        return Answer.of((await self._call(request, "UploadFile", self._messages(request))).task)
+
+    async def _messages(self, request: Request) -> AsyncIterator[api.UploadFileRequest]:
+        start = api.UploadFileStart(
+            metadata=FileMetadata(name=f"{request.request_id}.bin", content_type="application/octet-stream"),
+            request_id=request.request_id,
+            respond_async=request.respond_async,
+            explicit_end=True,
+        )
+        yield api.UploadFileRequest(start=start)
+        content = content_of(request.request_id, request.size_bytes)
+        if request.cut_after_bytes != UNCUT:
+            content = content[: request.cut_after_bytes]
+        for at in range(0, len(content), CHUNK_BYTES_MAX):
+            await asyncio.sleep(_PAUSE_BETWEEN_CHUNKS_S)
+            yield api.UploadFileRequest(chunk=content[at : at + CHUNK_BYTES_MAX])
+        # A sender that breaks off is gone: grpc.aio then ends the messages, as if all had come.
+        if request.cut_after_bytes == UNCUT:
+            yield api.UploadFileRequest(end=api.UploadFileEnd())
+
+
+def beat_of(request: Request) -> Heartbeat:
+    """The heartbeat of a request: its agent is the client, its script the sequence number."""
+    return Heartbeat(agent_id=request.client, sequence=int(request.script or 0), boot_id="b", status="ok")
+
+
+@lru_cache(maxsize=256)
+def content_of(request_id: str, size_bytes: int) -> bytes:
+    """The bytes of a file; those of two ids are never the same."""
+    return request_id.encode() + Random(request_id).randbytes(size_bytes)  # noqa: S311 - contents, not secrets
+
+
+class Clients:
+    """All clients of a run.
+
+    Args:
+        world: what they send to.
+        doors: how to get through a service, by the first part of its name.
+    """
+
+    def __init__(self, world: "World", doors: Mapping[str, Callable[["World"], Door]]) -> None:
+        self._world = world
+        self._recorder = world.recorder
+        self._doors = {name: make(world) for name, make in doors.items()}
+        self.ended = 0
+
+    async def send(self, request: Request) -> None:
+        """Send a request at its time; what becomes of it is written down."""
+        await asyncio.sleep(request.at_ms / 1000)
+        call = self._recorder.new_call()
+        operation = {"fetch": "fetch", "file": "upload"}.get(request.action, "submit")
+        self._note(request, operation, "invoke", call, self._question(request))
+        phase, fields = await self._outcome(self._limited(request))
+        self.ended += 1
+        self._note(request, operation, phase, call, fields)
+
+    async def _limited(self, request: Request) -> Answer | None:
+        """The answer; None when the client lost interest before it came."""
+        door = self._doors[request.door.partition("-")[0]]
+        sending = asyncio.ensure_future(door.send(request))
+        if request.cancel_after_ms:
+            await asyncio.wait([sending], timeout=request.cancel_after_ms / 1000)
+            if not sending.done():
+                sending.cancel()
+                await asyncio.wait([sending])
+            if sending.cancelled():
+                return None
+        return await sending
+
+    @staticmethod
+    async def _outcome(answering: Awaitable[Answer | None]) -> tuple[Phase, dict[str, Scalar]]:
+        """How a call ended: certain to have done something, certain to have done nothing, or unknown."""
+        try:
+            answer = await answering
+        except TaskFailed as error:
+            facts = {"state": error.state, "task_reason": error.task_reason}
+            return "fail", {"reason": error.reason, **facts}
+        except EdgeScaleError as error:
+            return "fail" if isinstance(error, _REFUSALS) else "info", {"reason": error.reason}
+        except TimeoutError:
+            return "info", {"reason": "DEADLINE_EXCEEDED"}
+        if answer is None:
+            return "info", {"reason": "CANCELLED"}
+        facts = {"state": answer.state, "result_digest": answer.result_digest, "attempts": answer.attempts}
+        return "ok", facts | ({"file_id": answer.file_id} if answer.file_id else {})
+
+    def _question(self, request: Request) -> dict[str, Scalar]:
+        via = [request.door]
+        if request.door.startswith("gateway"):
+            via += list(self._world.ingestions)
+        if request.action == "fetch":
+            return {"wait_ms": request.deadline_ms, "via": ",".join(via)}
+        fields: dict[str, Scalar] = {
+            "kind": request.action,
+            "lane": request.action,
+            "digest": _digest(request),
+            "respond_async": request.respond_async or request.action == "heartbeat",
+            "via": ",".join(via),
+        }
+        if request.action == "file":
+            content = content_of(request.request_id, request.size_bytes)
+            fields |= {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+            fields["cut"] = request.cut_after_bytes != UNCUT
+        return fields
+
+    def _note(self, request: Request, operation: str, phase: Phase, call: int, fields: Mapping[str, Scalar]) -> None:
+        self._recorder.write(request.client, operation, phase, call, request.request_id, fields)
+
+
+def _digest(request: Request) -> str:
+    return digest(request.action.encode(), request.script.encode(), b"%d" % request.size_bytes)

@@ -1,0 +1,129 @@
+"""Faults of the Redis server: see `faults` for how one is written."""
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from edgescale.broker.keys import GROUP
+from edgescale.envelope import ENVELOPE_FIELD, REQUEST_ID_FIELD, Envelope
+from edgescale.harness.plan import Fault
+from edgescale.harness.simulation import rules
+from edgescale.harness.simulation.faults import fault, number_of, text_of
+from edgescale.harness.simulation.watch import REDIS
+
+if TYPE_CHECKING:
+    from edgescale.harness.simulation.world import World
+
+LANES = ("heartbeat", "text", "file")
+STORE = "store"
+
+
+@fault(12, REDIS, lasts=(0, 3_000), options={"loading_ms": [0, 0, 300, 1_500]}, noted=False)
+async def restart(world: "World", fault: Fault) -> AsyncIterator[None]:
+    """The server is killed and started again, with everything that it had written."""
+    world.server.stop()
+    yield
+    await world.server.start(keep="aof", loading_ms=number_of(fault, "loading_ms"))
+
+
+@fault(13, REDIS, lasts=(0, 3_000), noted=False)
+async def power_loss(world: "World", fault: Fault) -> AsyncIterator[None]:
+    """The server's machine loses power, and what was not on disk is gone."""
+    del fault
+    world.server.stop()
+    yield
+    await world.server.start(keep="synced", loading_ms=0)
+
+
+@fault(24, REDIS, lasts=(0, 2_000), noted=False)
+async def failover(world: "World", fault: Fault) -> AsyncIterator[None]:
+    """The server dies, and a replica that was behind takes over."""
+    del fault
+    world.server.stop()
+    yield
+    await world.server.start(keep="replicated", loading_ms=0)
+
+
+@fault(14, REDIS, lasts=(200, 3_000), options={"state": ["read_only", "master_down", "out_of_memory", "busy"]})
+async def refusing(world: "World", fault: Fault) -> AsyncIterator[None]:
+    """The server is there, and refuses to do anything."""
+    states = world.server.model.faults
+    match text_of(fault, "state"):
+        case "out_of_memory":
+            states.change(out_of_memory=True)
+        case "busy":
+            states.change(busy=True)
+        case state:
+            world.server.model.demote(master_down=state == "master_down")
+    yield
+    states.change(out_of_memory=False, busy=False)
+    world.server.model.promote()
+
+
+@fault(15, REDIS)
+async def flush(world: "World", fault: Fault) -> AsyncIterator[None]:
+    """Somebody deletes everything."""
+    del fault
+    world.server.model.flush_all()
+    yield
+
+
+@fault(15, REDIS, options={"lane": LANES})
+async def group_lost(world: "World", fault: Fault) -> AsyncIterator[None]:
+    """Somebody destroys the consumer group of a lane."""
+    for partition in range(world.keys.partitions):
+        stream = world.keys.stream(partition, text_of(fault, "lane")).encode()
+        world.server.feed(b"XGROUP", b"DESTROY", stream, GROUP.encode())
+    yield
+
+
+@fault(16, REDIS, options={"kind": ["normal", "pubsub", "all"]})
+async def client_kill(world: "World", fault: Fault) -> AsyncIterator[None]:
+    """The server drops its connections, as it does with slow readers of its channels."""
+    kind = text_of(fault, "kind")
+    world.server.model.kill_sessions(lambda session: kind == "all" or session.listens == (kind == "pubsub"))
+    yield
+
+
+@fault(19, REDIS, lasts=(500, 3_000))
+async def stampede(world: "World", fault: Fault) -> AsyncIterator[None]:
+    """Every connection is cut, none can be made for a while, and then all come at once."""
+    del fault
+    world.network.reset_all(REDIS)
+    with world.network.rule(rules.refuse((REDIS, "*"))):
+        yield
+
+
+@fault(17, REDIS, lasts=(1_000, 4_000), options={"jump_ms": [-3_000, -500, 500, 3_000]})
+async def clock_of_redis(world: "World", fault: Fault) -> AsyncIterator[None]:
+    """The server's clock jumps, and later back: ids, idle times and expiry hang on it."""
+    world.server.model.step_clock(number_of(fault, "jump_ms") * 1000)
+    yield
+    world.server.model.step_clock(-number_of(fault, "jump_ms") * 1000)
+
+
+@fault(18, REDIS, options={"kind": ["garbage", "nameless", "empty", "unknown_kind"], "lane": LANES})
+async def poison(world: "World", fault: Fault) -> AsyncIterator[None]:
+    """Somebody adds entries that no worker can do anything with."""
+    request_id = f"poison-{fault.at_ms}-{text_of(fault, 'kind')}"
+    stream = world.keys.stream(world.keys.partition_of(request_id), text_of(fault, "lane"))
+    named = (REQUEST_ID_FIELD, request_id.encode())
+    unknown = Envelope(request_id, "no-such-kind", b"").encode()
+    fields = {
+        "garbage": (*named, ENVELOPE_FIELD, b"\xff\x00 no envelope"),
+        "nameless": (ENVELOPE_FIELD, unknown),
+        "empty": (b"nothing", b""),
+        "unknown_kind": (*named, ENVELOPE_FIELD, unknown),
+    }[text_of(fault, "kind")]
+    world.server.watch.why = "injected"
+    world.server.feed(b"XADD", stream.encode(), b"*", *fields)
+    world.server.watch.why = ""
+    yield
+
+
+@fault(25, STORE, lasts=(300, 3_000))
+async def store_away(world: "World", fault: Fault) -> AsyncIterator[None]:
+    """The blob store does not answer."""
+    del fault
+    world.store.away = True
+    yield
+    world.store.away = False

@@ -1,0 +1,201 @@
+"""Workloads: what clients send in a run. Each is a function that draws requests; a plan mixes some of them.
+
+To write one, draw from `scene.rng` alone, give every request an id that no other workload makes, and say in the
+docstring what it is for: the first line is what people are shown.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from random import Random  # noqa: TID251 - drawn from the simulation's seed
+
+from edgescale.harness.plan import Option, Request
+
+Workload = Callable[["Scene"], Iterator[Request]]
+WORKLOADS: dict[str, Workload] = {}
+KIB = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a workload is drawn for.
+
+    Attributes:
+        rng: all that is drawn comes from here.
+        doors: the services that take requests, such as `ingestion-1` and `gateway-1`.
+        load_ms: requests are sent from 0 to here.
+        lease_ms: of the workers.
+        attempts_max: deliveries of a task.
+        cap: of the text lane.
+        rate: how much is sent, 1 for the usual.
+    """
+
+    rng: Random
+    doors: tuple[str, ...]
+    load_ms: int
+    lease_ms: int
+    attempts_max: int
+    cap: int
+    rate: float = 1.0
+
+    def moment(self) -> int:
+        """Any time of the load."""
+        return self.rng.randrange(self.load_ms)
+
+    def door(self) -> str:
+        """Any door."""
+        return self.rng.choice(self.doors)
+
+    def some(self, usual: int) -> range:
+        """About so many, and one at least."""
+        return range(max(1, round(self.rng.uniform(0.5, 1.5) * usual * self.rate)))
+
+    def text(self, name: str, script: str, **changes: Option) -> Request:
+        """A text with this script, at any time through any door, as far as `changes` say nothing else."""
+        request = Request(self.moment(), f"client-{name}", "text", name, self.door(), script)
+        return replace(request, **changes)  # type: ignore[arg-type] # the names of a request's fields
+
+
+def workload(make: Workload) -> Workload:
+    """Add a workload to those that plans are drawn from."""
+    WORKLOADS[make.__name__] = make
+    return make
+
+
+def requests_of(name: str, scene: Scene) -> Iterator[Request]:
+    """The requests of one workload."""
+    for request in WORKLOADS[name](scene):
+        yield replace(request, workload=name)
+
+
+@workload
+def steady(scene: Scene) -> Iterator[Request]:
+    """Short texts in an open loop: they arrive when they do, whatever becomes of those before."""
+    at_ms = 0.0
+    pause_ms = scene.load_ms / (60 * scene.rate)
+    number = 0
+    while at_ms < scene.load_ms:
+        script = f"work {scene.rng.randrange(1, 60)}"
+        yield scene.text(f"steady-{number}", script, at_ms=int(at_ms))
+        number += 1
+        at_ms += -math.log(1 - scene.rng.random()) * pause_ms
+
+
+@workload
+def heartbeats(scene: Scene) -> Iterator[Request]:
+    """Agents that beat, and forget."""
+    for agent in scene.some(3):
+        every_ms = scene.rng.randrange(300, 900)
+        for beat in range(scene.load_ms // every_ms):
+            request_id = f"beat-{agent}-{beat}"
+            at_ms = beat * every_ms + scene.rng.randrange(50)
+            yield Request(at_ms, f"agent-{agent}", "heartbeat", request_id, scene.door(), str(beat + 1))
+
+
+@workload
+def burst(scene: Scene) -> Iterator[Request]:
+    """More than the lane can hold, all at once."""
+    at_ms = scene.moment()
+    for number in range(scene.cap + max(3, scene.cap // 3)):
+        yield scene.text(f"burst-{number}", "work 30", at_ms=at_ms + scene.rng.randrange(60))
+
+
+@workload
+def repeated(scene: Scene) -> Iterator[Request]:
+    """Requests that are sent again: at the same time, a little later, long after."""
+    for number in scene.some(8):
+        first = scene.text(f"again-{number}", f"work {scene.rng.randrange(1, 400)}")
+        yield first
+        for copy in range(scene.rng.randrange(1, 4)):
+            later_ms = scene.rng.choice([0, 1, scene.rng.randrange(500), scene.rng.randrange(4_000)])
+            door = first.door if scene.rng.random() < 1 / 3 else scene.door()
+            yield replace(first, at_ms=first.at_ms + later_ms, client=f"{first.client}-{copy}", door=door)
+
+
+@workload
+def conflicting(scene: Scene) -> Iterator[Request]:
+    """Requests under an id that other content has taken, or is about to take."""
+    for number in scene.some(4):
+        first = scene.text(f"conflict-{number}", "work 50")
+        yield first
+        later_ms = scene.rng.choice([0, scene.rng.randrange(2_000)])
+        other = replace(first, client=f"{first.client}-other", door=scene.door(), script="work 50 otherwise")
+        yield replace(other, at_ms=first.at_ms + later_ms)
+
+
+@workload
+def slow(scene: Scene) -> Iterator[Request]:
+    """Handlers that take longer than a lease."""
+    for number in scene.some(3):
+        yield scene.text(f"slow-{number}", f"work {int(scene.lease_ms * scene.rng.uniform(1.1, 2.2))}")
+
+
+@workload
+def failing(scene: Scene) -> Iterator[Request]:
+    """Handlers that fail at first, ask for another attempt, reject, or never succeed."""
+    most = scene.attempts_max
+    for number in scene.some(8):
+        times = scene.rng.randrange(1, most + 1)
+        script = scene.rng.choice([f"fail {times}", f"fail {most}", f"wait {times}", "reject", f"hang {times}"])
+        yield scene.text(f"failing-{number}", f"{script} work {scene.rng.randrange(1, 80)}")
+
+
+@workload
+def killers(scene: Scene) -> Iterator[Request]:
+    """Texts that take their worker's process with them, once or for as long as they are tried."""
+    for number in scene.some(1):
+        times = scene.rng.choice([1, 2, scene.attempts_max])
+        yield scene.text(f"killer-{number}", f"die {times} work 10")
+
+
+@workload
+def impatient(scene: Scene) -> Iterator[Request]:
+    """Callers with short deadlines, who ask for the result later."""
+    for number in scene.some(8):
+        deadline_ms = scene.rng.choice([20, 100, scene.rng.randrange(1_500)]) + 1
+        first = scene.text(f"impatient-{number}", f"work {scene.rng.randrange(1, 900)}", deadline_ms=deadline_ms)
+        yield first
+        yield _fetch(scene, first, first.at_ms + deadline_ms + scene.rng.randrange(3_000))
+
+
+@workload
+def leaving(scene: Scene) -> Iterator[Request]:
+    """Callers who cancel."""
+    for number in scene.some(10):
+        cancel_after_ms = scene.rng.choice([1, 2, 4, scene.rng.randrange(1, 300)])
+        yield scene.text(f"leaving-{number}", f"work {scene.rng.randrange(1, 400)}", cancel_after_ms=cancel_after_ms)
+
+
+@workload
+def latecomers(scene: Scene) -> Iterator[Request]:
+    """Requests that want no answer, and several who ask for the result, early and late, some for nothing."""
+    for number in scene.some(6):
+        first = replace(scene.text(f"late-{number}", f"work {scene.rng.randrange(1, 900)}"), respond_async=True)
+        yield first
+        for _ in range(scene.rng.randrange(1, 4)):
+            yield _fetch(scene, first, first.at_ms + scene.rng.randrange(5, 4_000))
+    nothing = scene.text("nothing-0", "")
+    yield _fetch(scene, nothing, nothing.at_ms)
+
+
+@workload
+def uploads(scene: Scene) -> Iterator[Request]:
+    """Files, some of them sent twice, some broken off midway."""
+    for number in scene.some(4):
+        size_bytes = scene.rng.choice([0, 1, 500, 40 * KIB, 64 * KIB, 150 * KIB])
+        name = f"file-{number}"
+        first = Request(scene.moment(), f"client-{name}", "file", name, scene.door(), size_bytes=size_bytes)
+        what = scene.rng.choice(["whole", "whole", "twice", "cut", "leave"])
+        if what == "cut":
+            yield replace(first, cut_after_bytes=scene.rng.randrange(size_bytes + 1))
+        elif what == "leave":
+            yield replace(first, cancel_after_ms=scene.rng.randrange(1, 40))
+        else:
+            yield first
+        if what == "twice":
+            yield replace(first, at_ms=first.at_ms + scene.rng.randrange(800), client=f"{first.client}-again")
+
+
+def _fetch(scene: Scene, of: Request, at_ms: int) -> Request:
+    wait_ms = scene.rng.choice([0, 200, 8_000])
+    return Request(at_ms, f"{of.client}-asks", "fetch", of.request_id, scene.door(), deadline_ms=wait_ms)
