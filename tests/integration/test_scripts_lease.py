@@ -210,3 +210,28 @@ async def test_reclaiming_from_a_lane_that_is_gone_makes_its_group_anew(rig: Rig
     assert await rig.broker.reclaim(0, LANE, "worker-1", cursor="5-0", count=10) == ("0-0", [])
     await rig.submit("r1")
     assert len(await rig.broker.read(rig.connection, 0, LANE, "worker-1", count=10)) == 1
+
+
+async def test_what_a_deleted_consumer_held_is_found_again(rig: Rig) -> None:
+    stream = rig.keys.stream(0, LANE)
+    first, second = await rig.submit_and_take("r1", "r2")
+    await rig.broker.settle("worker-1", settlement(first))
+    await rig.submit("r3")
+    assert await rig.connection.command("XGROUP", "DELCONSUMER", stream, "workers", "worker-1") == 1
+
+    [found] = await reclaim(rig, "worker-2")
+    assert found == second
+    assert await rig.pending() == [(second.entry_id, "worker-2", 1)], (
+        "and what nobody was given yet is left to the readers"
+    )
+    assert not await rig.broker.renew("worker-1", second)
+    assert await reclaim(rig, "worker-3") == []
+
+
+async def test_no_more_orphans_are_claimed_than_were_asked_for(rig: Rig) -> None:
+    entries = await rig.submit_and_take(*(f"r{number}" for number in range(5)))
+    await rig.connection.command("XGROUP", "DELCONSUMER", rig.keys.stream(0, LANE), "workers", "worker-1")
+
+    _, bite = await rig.broker.reclaim(0, LANE, "worker-2", cursor="0-0", count=2)
+    assert bite == entries[:2]
+    assert await reclaim(rig, "worker-3") == entries[2:]

@@ -6,10 +6,51 @@
 -- Reply {next cursor, {{entry, deliveries, {field, value, ...}}, ...}}; the cursor is '0-0' after the last.
 --
 -- XAUTOCLAIM's reply lacks the delivery count, and a second round trip could find another owner.
-local claimed = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], 'COUNT', ARGV[5])
+local stream, group, consumer, lease_ms, cursor, count = KEYS[1], unpack(ARGV)
+
+-- How far to look for orphans. Those in front of them are running, and soon gone, so that orphans come within reach.
+local ORPHANS_SOUGHT = 64
+
+local function number(part)
+  return string.rep('0', 20 - #part) .. part
+end
+
+-- Ids as text of one length, which compare as the numbers do: doubles are too short for them.
+local function comparable(id)
+  local milliseconds, sequence = string.match(id, '(%d+)-(%d+)')
+  return number(milliseconds) .. number(sequence)
+end
+
+-- The id of the last entry that the group has delivered.
+local function last_delivered()
+  for _, info in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+    local facts = {}
+    for index = 1, #info, 2 do facts[info[index]] = info[index + 1] end
+    if facts['name'] == group then return comparable(facts['last-delivered-id']) end
+  end
+end
+
+-- Claims entries that were delivered and that nobody holds: XGROUP DELCONSUMER forgets what its consumer held, and
+-- no read and no claim would ever find that again. How often it was delivered before is not known any more.
+local function adopt(entries)
+  local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', ORPHANS_SOUGHT)
+  local last = #first > 0 and last_delivered()
+  for _, entry in ipairs(first) do
+    if not last or #entries >= tonumber(count) or comparable(entry[1]) > last then return end
+    if #redis.call('XPENDING', stream, group, entry[1], entry[1], 1) == 0 then
+      redis.call('XCLAIM', stream, group, consumer, 0, entry[1], 'RETRYCOUNT', 1, 'FORCE', 'JUSTID')
+      entries[#entries + 1] = { entry[1], 1, entry[2] }
+    end
+  end
+end
+
+local claimed = redis.call('XAUTOCLAIM', stream, group, consumer, lease_ms, cursor, 'COUNT', count)
 local entries = {}
 for index, entry in ipairs(claimed[2]) do
-  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], entry[1], entry[1], 1, ARGV[2])
+  local pending = redis.call('XPENDING', stream, group, entry[1], entry[1], 1, consumer)
   entries[index] = { entry[1], pending[1][4], entry[2] }
+end
+if claimed[1] == '0-0' then
+  adopt(entries)
 end
 return { claimed[1], entries }

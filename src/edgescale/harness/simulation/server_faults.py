@@ -76,6 +76,17 @@ async def group_lost(world: "World", fault: Fault) -> AsyncIterator[None]:
     yield
 
 
+@fault(20, "worker", noted=False)
+async def consumer_lost(world: "World", fault: Fault) -> AsyncIterator[None]:
+    """Somebody deletes a living worker's consumer, and the group forgets what it held."""
+    consumer = world.workers[fault.target].worker.consumer.encode()
+    for lane in LANES:
+        for partition in range(world.keys.partitions):
+            stream = world.keys.stream(partition, lane).encode()
+            world.server.feed(b"XGROUP", b"DELCONSUMER", stream, GROUP.encode(), consumer)
+    yield
+
+
 @fault(16, REDIS, options={"kind": ["normal", "pubsub", "all"]})
 async def client_kill(world: "World", fault: Fault) -> AsyncIterator[None]:
     """The server drops its connections, as it does with slow readers of its channels."""

@@ -50,7 +50,7 @@ class Watch:
                 self._wiped()
                 moved.clear()
                 continue
-            if verb == b"XGROUP" and words[1].upper() == b"DESTROY":
+            if verb == b"XGROUP" and words[1].upper() in {b"DESTROY", b"DELCONSUMER"}:
                 self._note("lost", what="groups")
                 continue
             name = Name.parse(words[1].decode(errors="replace")) if len(words) > 1 else None
