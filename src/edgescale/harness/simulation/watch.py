@@ -4,7 +4,7 @@ The server's own log of changes is read, so nothing that a service believes find
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgescale.broker.keys import GROUP, Keys, Name
 from edgescale.envelope import REQUEST_ID_FIELD
@@ -12,7 +12,12 @@ from edgescale.harness.history import TERMINAL
 from edgescale.harness.simulation.recording import Recorder, result_digest
 from edgescale.harness.simulation.redis import RedisModel
 from edgescale.harness.simulation.redis.arguments import id_text
+from edgescale.harness.simulation.redis.replies import ReplyError
 from edgescale.harness.simulation.redis.stream import Stream
+
+if TYPE_CHECKING:
+    from edgescale.harness.simulation.redis import Session
+    from edgescale.harness.simulation.redis.commands import Command
 
 REDIS = "redis"
 Place = tuple[int, str]
@@ -39,7 +44,30 @@ class Watch:
         self._keys = keys
         # Request ids by entry id, of each stream as it was seen last.
         self._known: dict[Place, dict[int, str]] = {}
+        # Scripts that had been sent in full when the server last forgot them all; None once that was made good.
+        self._sent: int | None = None
         model.log.watch = self._unit
+        self._listen_in()
+
+    def _listen_in(self) -> None:
+        """Mark refusals and messages that nobody hears: neither changes anything that the log would tell."""
+        publish, check = self._model.subscriptions.publish, self._model.faults.check
+
+        def published(kind: bytes, name: bytes, message: bytes) -> int:
+            receivers = publish(kind, name, message)
+            if not receivers:
+                self._recorder.mark(REDIS, "message_lost", message.decode(errors="replace"))
+            return receivers
+
+        def checked(session: "Session", command: "Command", argv: list[bytes]) -> None:
+            try:
+                check(session, command, argv)
+            except ReplyError:
+                self._recorder.mark(REDIS, "error_state")
+                raise
+
+        self._model.subscriptions.publish = published  # type: ignore[method-assign] # as a listener would
+        self._model.faults.check = checked  # type: ignore[method-assign] # as above
 
     def _unit(self, unit: Sequence[Sequence[bytes]]) -> None:
         """Effects that came about together."""
@@ -93,15 +121,10 @@ class Watch:
 
     def _entry(self, operation: str, place: Place, entry: int, request_id: str, why: str) -> None:
         partition, lane = place
-        self._recorder.note(
-            REDIS,
-            operation,
-            request_id=request_id,
-            lane=lane,
-            entry=id_text(entry).decode(),
-            partition=partition,
-            **({"why": why} if why else {}),
-        )
+        fields: dict[str, str | int] = {"lane": lane, "entry": id_text(entry).decode(), "partition": partition}
+        if why:
+            fields["why"] = why
+        self._recorder.write(REDIS, operation, "ok", None, request_id, fields)
 
     def went_away(self) -> None:
         """The server is about to stop."""
@@ -125,6 +148,7 @@ class Watch:
 
     def serves(self) -> None:
         """The server answers again."""
+        self._sent = self._model.calls.get("eval", 0)
         self._note("serving")
 
     def _has(self, place: Place, entry: int) -> bool:
@@ -138,6 +162,9 @@ class Watch:
 
     def sample(self, lanes: Sequence[str], partitions: int, caps: dict[str, int]) -> None:
         """Write down how full each lane is."""
+        if self._sent is not None and self._model.calls.get("eval", 0) > self._sent:
+            self._recorder.mark(REDIS, "script_reloaded")
+            self._sent = None
         for lane in lanes:
             backlog, pending = self.figures(lane, partitions)
             self._recorder.note("probe", "sample", lane=lane, backlog=backlog, pending=pending, cap=caps[lane])
@@ -154,7 +181,7 @@ class Watch:
         return backlog, pending
 
     def _note(self, operation: str, **fields: str | int) -> None:
-        self._recorder.note(REDIS, operation, **fields)
+        self._recorder.write(REDIS, operation, "ok", None, "", fields)
 
 
 def _request_id(entry: int, fields: Sequence[bytes]) -> str:
