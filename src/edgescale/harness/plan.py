@@ -162,7 +162,7 @@ class Plan:
 
 
 def _lean(record: Any) -> dict[str, Any]:
-    lean = {}
+    lean: dict[str, Any] = {}
     for item in dataclasses.fields(record):
         value = getattr(record, item.name)
         if isinstance(value, tuple):

@@ -68,7 +68,8 @@ class GrpcDoor(Door):
 
     async def send(self, request: Request) -> Answer:
         """As `Door.send`."""
-        return await getattr(self, f"_{request.action}")(request)
+        send = {"text": self._text, "heartbeat": self._heartbeat, "fetch": self._fetch, "file": self._file}
+        return await send[request.action](request)
 
     async def _call(self, request: Request, method: str, message: object, *, more_ms: int = 0) -> Any:
         life = self.world.ingestions.get(request.door)
@@ -171,16 +172,15 @@ class Clients:
         try:
             answer = await answering
         except TaskFailed as error:
-            facts = {"state": error.state, "task_reason": error.task_reason}
-            return "fail", {"reason": error.reason, **facts}
+            return "fail", {"reason": error.reason, "state": error.state, "task_reason": error.task_reason}
         except EdgeScaleError as error:
             return "fail" if isinstance(error, _REFUSALS) else "info", {"reason": error.reason}
         except TimeoutError:
             return "info", {"reason": "DEADLINE_EXCEEDED"}
         if answer is None:
             return "info", {"reason": "CANCELLED"}
-        facts = {"state": answer.state, "result_digest": answer.result_digest, "attempts": answer.attempts}
-        return "ok", facts | ({"file_id": answer.file_id} if answer.file_id else {})
+        seen: dict[str, Scalar] = {"state": answer.state, "result_digest": answer.result_digest}
+        return "ok", seen | {"attempts": answer.attempts, "file_id": answer.file_id}
 
     def _question(self, request: Request) -> dict[str, Scalar]:
         via = [request.door]
