@@ -2,16 +2,18 @@
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
 from hypothesis import strategies as st
 
 from edgescale.broker.script import Script
-from tests.redis_twins import Ref, Word
+from tests.redis_twins import SESSIONS, Ref, Word
 
 T = TypeVar("T")
 Command: TypeAlias = list[Word]
 SCRIPTS = {name: Script.load(name) for name in ("submit", "settle", "renew", "give_back", "reclaim", "lookup", "beat")}
+SHORT_MS = 20
 FAR_PAST, FAR_FUTURE = b"1000", b"99999999999999"
 
 
@@ -41,14 +43,20 @@ class Dice:
 class Drawn:
     """Choices by Hypothesis, which can take them back."""
 
-    def __init__(self, data: st.DataObject) -> None:
-        self._data = data
+    def __init__(self, draw: st.DrawFn) -> None:
+        self._draw = draw
 
     def pick(self, options: Sequence[T]) -> T:
-        return self._data.draw(st.sampled_from(options))
+        return self._draw(st.sampled_from(options))
 
     def number(self, low: int, high: int) -> int:
-        return self._data.draw(st.integers(low, high))
+        return self._draw(st.integers(low, high))
+
+
+@st.composite
+def drawn(draw: st.DrawFn, make: Callable[[Chooser], T]) -> T:
+    """What somebody makes of Hypothesis' choices."""
+    return make(Drawn(draw))
 
 
 STREAMS = [b"s0"] * 6 + [b"s1"]
@@ -199,6 +207,11 @@ def pending(c: Chooser) -> Command:
     )
 
 
+def short_wait(c: Chooser) -> Command:
+    """A read whose time runs out if there is nothing for it."""
+    return blocking(c, for_ms=b"%d" % SHORT_MS)
+
+
 def blocking(c: Chooser, *, for_ms: bytes = b"") -> Command:
     """Reads that wait for longer than any sequence takes, or for a given time."""
     block: list[Word] = [b"BLOCK", for_ms or wrong(c, c.pick([b"0", b"0", b"60000"]))]
@@ -339,6 +352,30 @@ def connection(c: Chooser) -> Command:
                 c.pick([b"NONSENSE", b"XGROUP", b"GET", b"XADD", b"CLIENT", b"EXEC"]),
                 *c.pick([[], [b"a"], [b"a", b"b"]]),
             ],
+        ]
+    )
+
+
+def server(c: Chooser) -> Command:
+    """Settings, and who is connected."""
+    limit = c.pick([b"0", b"0", b"0", b"1", b"1", b"100mb", b"1GB", b"2k", b"", b"x", b"-1", b"1.5"])
+    settings: list[list[Word]] = [
+        [b"maxmemory", limit],
+        [b"MAXMEMORY", limit, b"maxmemory-policy", c.pick([b"noeviction", b"x"])],
+        [b"maxmemory", limit, b"maxmemory", b"0"],
+        [b"appendfsync", c.pick([b"everysec", b"always", b"ALWAYS", b"sometimes"]), b"maxmemory", limit],
+        [b"maxmemory", limit, b"appendfsync"],
+    ]
+    names: list[list[Word]] = [[b"maxmemory"], [b"appendfsync", b"maxmemory-policy"], [b"MaxMemory-P*"], [b"nonsense"]]
+    kinds = [b"normal", b"pubsub", b"PubSub", b"replica", b"master", b"x"]
+    return c.pick(
+        [
+            [b"CONFIG", b"SET", b"maxmemory", b"0"],
+            [b"CONFIG", b"SET", *c.pick(settings)],
+            [b"CONFIG", b"GET", *c.pick(names)],
+            [b"CLIENT", b"KILL", b"TYPE", c.pick(kinds), *c.pick([[], [], [b"SKIPME", c.pick([b"no", b"x", b"YES"])]])],
+            [b"CLIENT", b"KILL", b"TYPE", c.pick(kinds), b"TYPE", c.pick(kinds)],
+            [b"CLIENT", b"KILL", b"ID", Ref("client", c.number(0, 3)), b"ID", Ref("client", c.number(0, 3))],
         ]
     )
 
@@ -485,6 +522,18 @@ def cause(c: Chooser) -> Command:
     return c.pick([fresh, fresh, fresh, xadd(c), submit(c), lua(c), group(c), upheaval(c)])
 
 
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Several readers that wait, and what somebody else does then."""
+
+    waits: list[Command]
+    causes: list[Command]
+
+
+def crowd(c: Chooser) -> Crowd:
+    return Crowd([blocking(c) for _ in range(SESSIONS - 1)], [cause(c) for _ in range(6)])
+
+
 def mangled(c: Chooser) -> Command:
     """A command with a word too many, too few, twice or wrong."""
     words = list(c.pick(_SOUND)(c))
@@ -517,6 +566,7 @@ FAMILIES: dict[Callable[[Chooser], Command], int] = {
     strings: 2,
     pubsub: 9,
     connection: 5,
+    server: 2,
     lua: 5,
     script_cache: 1,
     submit: 5,

@@ -25,7 +25,7 @@ _CLOCK_FIGURES = {b"idle", b"inactive"}
 _LAYOUT_FIGURES = {b"radix-tree-keys", b"radix-tree-nodes", b"version", b"id", b"modules"}
 _GIVE_IDS = {b"XADD", b"EVAL", b"EVALSHA", b"EXEC"}
 _SHOWN_BYTES = 60
-UNORDERED = {b"KEYS", b"SCAN", b"PUBSUB", b"UNSUBSCRIBE"}
+UNORDERED = {b"KEYS", b"SCAN", b"PUBSUB", b"UNSUBSCRIBE", b"CONFIG"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,12 @@ class ModelSide:
         """Open all connections."""
         self.closed = set()
         self.sessions = [self._connect(number) for number in range(SESSIONS)]
+        self.control()
+
+    def control(self) -> None:
+        """One connection more, as the real side has; whenever it is killed."""
+        if self.model.running:
+            self.model.connect(lambda _data: None, self.control)
 
     def _connect(self, number: int) -> Session:
         return self.model.connect(self.outputs[number].extend, lambda: self.closed.add(number))
@@ -83,7 +89,7 @@ class RealSide:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._control = self._connected()
+        self._control = self._prepared()
         self.sockets: list[socket.socket] = []
         self.outputs: list[bytearray] = []
         self.closed: set[int] = set()
@@ -93,12 +99,19 @@ class RealSide:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
+    def _prepared(self) -> socket.socket:
+        """A connection to a server that looks often enough whether the time of a read is up."""
+        self._control = self._connected()
+        self.ask(b"CONFIG", b"SET", b"hz", b"500")
+        return self._control
+
     def begin(self) -> None:
         """Empty the server, and connect anew."""
         for connection in self.sockets:
             connection.close()
         self.settle()
         self.ask(b"CLIENT", b"UNPAUSE")
+        self.ask(b"CONFIG", b"SET", b"maxmemory", b"0", b"appendfsync", b"everysec")
         self.ask(b"FLUSHALL")
         self.ask(b"SCRIPT", b"FLUSH")
         self.connect()
@@ -106,7 +119,7 @@ class RealSide:
     def reconnect(self) -> None:
         """The server was started again."""
         self.close()
-        self._control = self._connected()
+        self._control = self._prepared()
         self.connect()
 
     def connect(self) -> None:
@@ -118,14 +131,20 @@ class RealSide:
             connection.setblocking(False)
 
     def ask(self, *words: bytes) -> Frame:
-        """The answer to a command of ours."""
-        self._control.sendall(encode(words))
+        """The answer to a command of ours, which may have to be asked again: what kills clients may kill us."""
         received = b""
-        while True:
-            received += self._control.recv(65536)
-            frames, _ = decode(received)
-            if frames:
-                return frames[0]
+        try:
+            self._control.sendall(encode(words))
+            while data := self._control.recv(65536):
+                received += data
+                frames, _ = decode(received)
+                if frames:
+                    return frames[0]
+        except ConnectionError:
+            pass
+        self._control.close()
+        self._control = self._connected()
+        return self.ask(*words)
 
     def settle(self) -> None:
         """Wait until all that was sent is done and answered.

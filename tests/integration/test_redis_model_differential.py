@@ -1,16 +1,20 @@
 """The Redis model answers as Redis and Valkey do: the same commands to both, every reply compared.
 
-`TEST_SEQUENCES` sets how many sequences each server is put through; see tests/redis_twins.py for what is compared.
+`TEST_SEQUENCES` sets how many sequences each server is put through: a quarter of them by a Hypothesis state machine,
+which thinks of worse and shrinks what it finds, the rest by dice, which are quick. Both begin with `TEST_FIRST_SEED`,
+so that long runs can be cut into slices and no two runs need be the same. What is compared: tests/redis_twins.py.
 """
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
 
+import hypothesis
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -19,14 +23,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from edgescale.harness.simulation.redis import REDIS_7_0, VALKEY_9, Flavour, RedisModel
 from edgescale.harness.simulation.redis.commands import FLAG_NAMES, CommandTable
 from tests import redis_grammar as grammar
+from tests.redis_found import FOUND
 from tests.redis_twins import SESSIONS, UNORDERED, RealSide, Twins, Word
 from tests.redis_wire import Frame
 from tests.servers import own_names, own_server
 
 SEQUENCES = int(os.environ.get("TEST_SEQUENCES", "200"))
+FIRST_SEED = int(os.environ.get("TEST_FIRST_SEED", "0"))
+BY_MACHINE = max(SEQUENCES // 4, 1)
+BY_DICE = SEQUENCES - BY_MACHINE
 STEPS = 24
+NUMBERS = st.integers(0, SESSIONS - 1)
 FLAVOURS = {"valkey": VALKEY_9, "redis": REDIS_7_0}
-SHORT_MS = 20
+pytestmark = pytest.mark.timeout(120 + SEQUENCES)
 # Their confirmations come in place of replies; within a transaction that is not modelled.
 NOT_IN_TRANSACTIONS = {kind + verb + b"SUBSCRIBE" for kind in (b"", b"P", b"S") for verb in (b"", b"UN")}
 ALL_KEYS = [*grammar.KEYS, *grammar.AGENTS, b"t2", b"agents", b"dead"]
@@ -69,7 +78,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     yield from started(request.param, tmp_path_factory.mktemp(request.param))
 
 
-def playable(twins: Twins, number: int, commands: list[grammar.Command]) -> bool:
+def playable(twins: Twins, number: int, commands: Sequence[grammar.Command]) -> bool:
     """Whether the model is known to have this, and the twins can compare it."""
     within = commands[0] == [b"MULTI"] or twins.model.sessions[number].queued is not None
     if within and any(words[0] in NOT_IN_TRANSACTIONS for words in commands):
@@ -78,38 +87,34 @@ def playable(twins: Twins, number: int, commands: list[grammar.Command]) -> bool
     return len(commands) == 1 or all(words[0] not in UNORDERED for words in commands)
 
 
-def play(twins: Twins, chooser: grammar.Chooser, family: Callable[[grammar.Chooser], grammar.Command]) -> None:
-    """One command on one of the connections."""
-    number, words = chooser.number(0, SESSIONS - 1), family(chooser)
-    if playable(twins, number, [words]):
-        twins.step(number, words)
-
-
-def play_several(twins: Twins, chooser: grammar.Chooser) -> None:
-    """Several commands on one of the connections, sent at once."""
-    number, commands = chooser.number(0, SESSIONS - 1), grammar.several(chooser)
+def play(twins: Twins, number: int, *commands: grammar.Command) -> None:
+    """Commands on one of the connections, sent at once."""
     if playable(twins, number, commands):
         twins.step(number, *commands)
 
 
-def play_short_wait(twins: Twins, chooser: grammar.Chooser) -> None:
+def roll(twins: Twins, dice: grammar.Dice, steps: int) -> None:
+    """So many commands, each on one of the connections."""
+    for _ in range(steps):
+        play(twins, dice.number(0, SESSIONS - 1), grammar.any_command(dice))
+
+
+def play_short_wait(twins: Twins, number: int, words: grammar.Command) -> None:
     """A read whose time runs out if there is nothing for it."""
-    number = chooser.number(0, SESSIONS - 1)
     if twins.free(number):
         # Not compared before the time is up: on a loaded machine it may be up at once.
-        twins.send(number, grammar.blocking(chooser, for_ms=b"%d" % SHORT_MS))
-        twins.let_time_pass(SHORT_MS / 1000)
+        twins.send(number, words)
+        twins.let_time_pass(grammar.SHORT_MS / 1000)
 
 
-def play_crowd(twins: Twins, chooser: grammar.Chooser) -> None:
-    """Several connections wait, and another one gives them cause to wake up."""
-    *waiting, last = range(SESSIONS)
-    for number in waiting:
+def play_crowd(twins: Twins, crowd: grammar.Crowd) -> None:
+    """Several connections wait, and the last one gives them cause to wake up."""
+    for number, words in enumerate(crowd.waits):
         if twins.free(number):
-            twins.step(number, grammar.blocking(chooser))
-    for _ in range(6):
-        if twins.free(last):
-            twins.step(last, grammar.cause(chooser))
+            twins.step(number, words)
+    for words in crowd.causes:
+        if twins.free(SESSIONS - 1):
+            twins.step(SESSIONS - 1, words)
 
 
 def look_at_everything(twins: Twins) -> None:
@@ -139,28 +144,38 @@ def run_sequence(pair: Pair, seed: int) -> None:
     twins = pair.twins(f"seed {seed}")
     twins.step(0, *grammar.beginning(dice))
     for _ in range(STEPS):
+        number = dice.number(0, SESSIONS - 1)
         if seed % 4 == 0:
-            play(twins, dice, grammar.counted)
+            play(twins, number, grammar.counted(dice))
         elif dice.number(0, 99) == 0:
-            play_short_wait(twins, dice)
+            play_short_wait(twins, number, grammar.short_wait(dice))
         elif dice.number(0, 39) == 0:
-            play_crowd(twins, dice)
+            play_crowd(twins, grammar.crowd(dice))
         elif dice.number(0, 14) == 0:
-            play_several(twins, dice)
+            play(twins, number, *grammar.several(dice))
         else:
-            play(twins, dice, grammar.any_command)
+            play(twins, number, grammar.any_command(dice))
     look_at_everything(twins)
 
 
 def test_any_sequence_of_commands_is_answered_as_the_server_answers_it(pair: Pair) -> None:
-    for seed in range(SEQUENCES):
+    for seed in range(FIRST_SEED, FIRST_SEED + BY_DICE):
         run_sequence(pair, seed)
+
+
+@pytest.mark.parametrize("lines", FOUND, ids=range(len(FOUND)))
+def test_what_once_differed_differs_no_more(pair: Pair, lines: str) -> None:
+    twins = pair.twins("found")
+    for line in filter(str.strip, lines.splitlines()):
+        number, *words = shlex.split(line)
+        twins.step(int(number), [word.encode() for word in words])
 
 
 class Machine(RuleBasedStateMachine):
     """Both servers, under whatever Hypothesis thinks of; made for a pair by `machine`."""
 
     pair: ClassVar[Pair]
+    sequences: ClassVar[int]
 
     def __init__(self) -> None:
         super().__init__()
@@ -168,47 +183,51 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         look_at_everything(self.twins)
+        type(self).sequences += 1
 
-    @initialize(data=st.data())
-    def beginning(self, data: st.DataObject) -> None:
-        self.twins.step(0, *grammar.beginning(grammar.Drawn(data)))
+    @initialize(commands=grammar.drawn(grammar.beginning))
+    def beginning(self, commands: list[grammar.Command]) -> None:
+        self.twins.step(0, *commands)
 
-    @rule(data=st.data())
-    def short_wait(self, data: st.DataObject) -> None:
-        play_short_wait(self.twins, grammar.Drawn(data))
+    @rule(number=NUMBERS, words=grammar.drawn(grammar.short_wait))
+    def short_wait(self, number: int, words: grammar.Command) -> None:
+        play_short_wait(self.twins, number, words)
 
-    @rule(data=st.data())
-    def crowd(self, data: st.DataObject) -> None:
-        play_crowd(self.twins, grammar.Drawn(data))
+    @rule(crowd=grammar.drawn(grammar.crowd))
+    def crowd(self, crowd: grammar.Crowd) -> None:
+        play_crowd(self.twins, crowd)
 
-    @rule(data=st.data())
-    def several(self, data: st.DataObject) -> None:
-        play_several(self.twins, grammar.Drawn(data))
+    @rule(number=NUMBERS, commands=grammar.drawn(grammar.several))
+    def several(self, number: int, commands: list[grammar.Command]) -> None:
+        play(self.twins, number, *commands)
 
 
 def machine(pair: Pair) -> type[Machine]:
     """The state machine for a server, with one rule more for each family of commands."""
 
     def rule_of(family: Callable[[grammar.Chooser], grammar.Command]) -> Callable[..., None]:
-        def run(self: Machine, data: st.DataObject) -> None:
-            play(self.twins, grammar.Drawn(data), family)
+        def run(self: Machine, number: int, words: grammar.Command) -> None:
+            play(self.twins, number, words)
 
-        return rule(data=st.data())(run)
+        return rule(number=NUMBERS, words=grammar.drawn(family))(run)
 
     rules = {family.__name__: rule_of(family) for family in grammar.FAMILIES}
-    return type("PairMachine", (Machine,), {"pair": pair, **rules})
+    made = type("PairMachine", (Machine,), {"pair": pair, "sequences": 0, **rules})
+    return hypothesis.seed(FIRST_SEED)(made)
 
 
 def test_no_state_machine_tells_the_model_from_the_server(pair: Pair) -> None:
+    made = machine(pair)
     run_state_machine_as_test(
-        machine(pair),
+        made,
         settings=settings(
-            max_examples=max(SEQUENCES // 10, 1),
+            max_examples=BY_MACHINE,
             stateful_step_count=STEPS,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )
+    assert made.sequences >= BY_MACHINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +245,7 @@ STATES = [
         "out of memory",
         [[b"CONFIG", b"SET", b"maxmemory", b"1"]],
         [[b"CONFIG", b"SET", b"maxmemory", b"0"]],
-        lambda model: model.faults.change(out_of_memory=True),
+        lambda model: model.faults.change(maxmemory_bytes=1),
     ),
     State(
         "replica", [[b"REPLICAOF", b"127.0.0.1", b"1"]], [[b"REPLICAOF", b"NO", b"ONE"]], lambda model: model.demote()
@@ -246,15 +265,13 @@ def test_a_server_that_cannot_serve_refuses_the_same_in_the_same_words(pair: Pai
         dice = grammar.Dice(seed)
         twins = pair.twins(f"{state.name}, seed {seed}")
         twins.step(0, *grammar.beginning(dice))
-        for _ in range(STEPS // 2):
-            play(twins, dice, grammar.any_command)
+        roll(twins, dice, STEPS // 2)
         try:
             for words in state.enter:
                 pair.real.ask(*words)
             state.enter_model(twins.model.model)
             twins.compare()
-            for _ in range(STEPS):
-                play(twins, dice, grammar.any_command)
+            roll(twins, dice, STEPS)
         finally:
             for words in state.leave:
                 pair.real.ask(*words)
@@ -293,12 +310,10 @@ def test_what_a_restart_finds_is_what_the_server_would_find(pair: Pair) -> None:
         dice = grammar.Dice(seed)
         twins = pair.twins(f"restart, seed {seed}")
         twins.step(0, *grammar.beginning(dice))
-        for _ in range(STEPS * 2):
-            play(twins, dice, grammar.any_command)
+        roll(twins, dice, STEPS * 2)
         twins.restart(pair.start_again)
         look_at_everything(twins)
-        for _ in range(STEPS):
-            play(twins, dice, grammar.any_command)
+        roll(twins, dice, STEPS)
 
 
 def flags_of(reply: Frame) -> tuple[int, set[str]]:

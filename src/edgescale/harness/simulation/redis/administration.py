@@ -1,13 +1,10 @@
-"""Commands on the server itself: INFO, CONFIG, TIME and the like."""
+"""Commands on the server itself: INFO, TIME and the like."""
 
-from edgescale.harness.simulation.redis.arguments import glob, integer
 from edgescale.harness.simulation.redis.client import Client
-from edgescale.harness.simulation.redis.commands import ALWAYS, LOADING, STALE, command
-from edgescale.harness.simulation.redis.durability import Policy
-from edgescale.harness.simulation.redis.replies import OK, Mapping, Reply, ReplyError, Text
+from edgescale.harness.simulation.redis.commands import LOADING, STALE, command
+from edgescale.harness.simulation.redis.replies import Reply, ReplyError, Text
 
 _US_PER_S = 1_000_000
-_SYNC_POLICIES: dict[bytes, Policy] = {b"always": "always", b"everysec": "everysec", b"no": "no"}
 
 
 @command("time", 1, LOADING | STALE)
@@ -64,49 +61,3 @@ def info(client: Client, argv: list[bytes]) -> Reply:
 
 def _section(name: str, figures: dict[str, object]) -> str:
     return f"# {name.capitalize()}\r\n" + "".join(f"{figure}:{value}\r\n" for figure, value in figures.items())
-
-
-def _configuration(client: Client) -> dict[bytes, bytes]:
-    model = client.model
-    return {
-        b"maxmemory": b"%d" % model.faults.maxmemory_bytes,
-        b"maxmemory-policy": model.maxmemory_policy.encode(),
-        b"appendonly": b"yes" if model.log.enabled else b"no",
-        b"appendfsync": model.log.policy.encode(),
-    }
-
-
-@command("config|get", -3, ALWAYS)
-def config_get(client: Client, argv: list[bytes]) -> Reply:
-    """CONFIG GET pattern ...: the settings that are modelled."""
-    patterns = [glob(word.lower()) for word in argv[2:]]
-    found = [pair for pair in _configuration(client).items() if any(pattern.fullmatch(pair[0]) for pattern in patterns)]
-    return Mapping([item for pair in found for item in pair])
-
-
-@command("config|set", -4, ALWAYS)
-def config_set(client: Client, argv: list[bytes]) -> Reply:
-    """CONFIG SET name value ...: only the settings that are modelled."""
-    if len(argv) % 2:
-        raise ReplyError(b"ERR wrong number of arguments for 'config|set' command")
-    model = client.model
-    for name, value in zip(argv[2::2], argv[3::2], strict=True):
-        match name.lower(), value.lower():
-            case b"maxmemory", _:
-                model.faults.change(maxmemory_bytes=integer(value))
-            case b"maxmemory-policy", policy:
-                model.maxmemory_policy = policy.decode("latin-1")
-            case b"appendonly", (b"yes" | b"no") as enabled:
-                model.append_only(enabled=enabled == b"yes")
-            case b"appendfsync", policy if policy in _SYNC_POLICIES:
-                model.log.policy = _SYNC_POLICIES[policy]
-            case _:
-                raise ReplyError(b"ERR not modelled: CONFIG SET %b %b" % (name, value))
-    return OK
-
-
-@command("config|resetstat", 2, ALWAYS)
-def config_resetstat(client: Client, _argv: list[bytes]) -> Reply:
-    """CONFIG RESETSTAT: how often commands were called counts from 0 again."""
-    client.model.calls.clear()
-    return OK

@@ -32,6 +32,11 @@ def integer(raw: bytes, problem: bytes = NOT_AN_INTEGER) -> int:
     raise ReplyError(problem)
 
 
+def is_integer(raw: bytes) -> bool:
+    """Whether `integer` takes it."""
+    return _INTEGER.fullmatch(raw) is not None and INT64_MIN <= int(raw) <= INT64_MAX
+
+
 def real(raw: bytes, problem: bytes = b"ERR value is not a valid float") -> float:
     """A double; infinities too.
 

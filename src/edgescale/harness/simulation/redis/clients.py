@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 
-from edgescale.harness.simulation.redis.arguments import SYNTAX, integer, timeout_ms
+from edgescale.harness.simulation.redis.arguments import SYNTAX, integer, is_integer, timeout_ms
 from edgescale.harness.simulation.redis.client import Client
 from edgescale.harness.simulation.redis.commands import ALLOW_BUSY, ALWAYS, command
 from edgescale.harness.simulation.redis.connections import printable, valid_name
 from edgescale.harness.simulation.redis.replies import OK, Failure, Reply, ReplyError, Text
 from edgescale.harness.simulation.redis.session import Session
+
+_NO_CLIENT_ID = b"ERR client-id should be greater than 0"
 
 
 @command("client|id", 2, ALWAYS, modern_flags=ALLOW_BUSY)
@@ -104,7 +106,7 @@ def kill(client: Client, argv: list[bytes]) -> Reply:
     if len(argv) == 3:  # noqa: PLR2004 - the old form
         wanted, skip_me = [_by_address(argv[2])], False
     else:
-        wanted, skip_me = _filters(argv)
+        wanted, skip_me = _filters(argv, modern=client.model.flavour.modern)
     killed = [session for session in list(client.model.sessions.values()) if all(fits(session) for fits in wanted)]
     killed = [session for session in killed if session is not caller or not skip_me]
     for session in killed:
@@ -119,30 +121,53 @@ def kill(client: Client, argv: list[bytes]) -> Reply:
     return OK
 
 
-def _filters(argv: list[bytes]) -> tuple[list[Callable[[Session], bool]], bool]:
-    if len(argv) % 2:
-        raise ReplyError(SYNTAX)
-    wanted: list[Callable[[Session], bool]] = []
+def _filters(argv: list[bytes], *, modern: bool) -> tuple[list[Callable[[Session], bool]], bool]:
+    """What all victims have in common, of each option the last; and whether the caller is spared."""
+    chosen: dict[bytes, Callable[[Session], bool]] = {}
+    ids: set[int] = set()
     skip_me = True
-    for option, value in zip(argv[2::2], argv[3::2], strict=True):
-        match option.upper():
+    at = 2
+    while at < len(argv):
+        option = argv[at].upper()
+        if option == b"ID" and modern:
+            at = _read_ids(argv, at + 1, ids)
+            chosen[option] = lambda session: session.session_id in ids
+            continue
+        if at + 1 == len(argv):
+            raise ReplyError(SYNTAX)
+        value = argv[at + 1]
+        match option:
             case b"ID":
-                wanted.append(_by_id(value))
+                chosen[option] = _by_id(value)
             case b"TYPE":
-                wanted.append(_by_type(value))
+                chosen[option] = _by_type(value)
             case b"ADDR":
-                wanted.append(_by_address(value))
+                chosen[option] = _by_address(value)
             case b"SKIPME" if value.upper() in {b"YES", b"NO"}:
                 skip_me = value.upper() == b"YES"
             case _:
                 raise ReplyError(SYNTAX)
-    return wanted, skip_me
+        at += 2
+    return list(chosen.values()), skip_me
+
+
+def _read_ids(argv: list[bytes], at: int, ids: set[int]) -> int:
+    """Since Valkey 8.1, any number of ids; says where the next option is."""
+    while at < len(argv) and is_integer(argv[at]):
+        ids.add(_client_id(argv[at]))
+        at += 1
+    return at
+
+
+def _client_id(raw: bytes) -> int:
+    wanted = integer(raw, _NO_CLIENT_ID)
+    if wanted < 1:
+        raise ReplyError(_NO_CLIENT_ID)
+    return wanted
 
 
 def _by_id(raw: bytes) -> Callable[[Session], bool]:
-    wanted = integer(raw, b"ERR client-id should be greater than 0")
-    if wanted < 1:
-        raise ReplyError(b"ERR client-id should be greater than 0")
+    wanted = _client_id(raw)
     return lambda session: session.session_id == wanted
 
 

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from edgescale.harness.simulation.redis import (  # noqa: F401 - importing them fills the table of commands
     administration,
     clients,
+    configuration,
     hashes,
     keys,
     stream_claims,

@@ -8,6 +8,7 @@ from edgescale.harness.simulation.redis.commands import DENYOOM, WRITE, command
 from edgescale.harness.simulation.redis.replies import Double, Reply, ReplyError, with_scores
 from edgescale.harness.simulation.redis.zset import SortedSet
 
+_NO_LIMIT = -1
 _NOT_A_RANGE = b"ERR min or max is not a float"
 
 
@@ -106,15 +107,14 @@ class _Options:
     reverse: bool = False
     with_scores: bool = False
     offset: int = 0
-    count: int = -1
-    limited: bool = False
+    count: int = _NO_LIMIT
 
 
 @command("zrange", -4)
 def zrange(client: Client, argv: list[bytes]) -> Reply:
     """ZRANGE key start stop [BYSCORE] [REV] [LIMIT offset count] [WITHSCORES]; BYLEX is not modelled."""
     options = _options(argv[4:])
-    if options.limited and not options.by_score:
+    if options.count != _NO_LIMIT and not options.by_score:
         raise ReplyError(
             b"ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",
         )
@@ -139,7 +139,7 @@ def _options(words: list[bytes]) -> _Options:
                 offset, count = next(rest, None), next(rest, None)
                 if offset is None or count is None:
                     raise ReplyError(SYNTAX)
-                options.offset, options.count, options.limited = integer(offset), integer(count), True
+                options.offset, options.count = integer(offset), integer(count)
             case _:
                 raise ReplyError(SYNTAX)
     return options
