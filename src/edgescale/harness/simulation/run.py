@@ -5,40 +5,23 @@ import gc
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from edgescale.config import Settings, load_settings
 from edgescale.harness.checkers import Verdict, judge
-from edgescale.harness.header import Bounds, Header, Terms
 from edgescale.harness.history import History
 from edgescale.harness.markers import hits
 from edgescale.harness.plan import Plan
 from edgescale.harness.simulation.clients import Clients, GrpcDoor
 from edgescale.harness.simulation.final import write_final
+from edgescale.harness.simulation.fit import check_plan
 from edgescale.harness.simulation.handlers import simulated_handlers
 from edgescale.harness.simulation.loop import NS
 from edgescale.harness.simulation.nemesis import Nemesis
 from edgescale.harness.simulation.node import GRAVEYARD
+from edgescale.harness.simulation.terms import LANES, header_of
 from edgescale.harness.simulation.world import World
 from edgescale.telemetry.logs import silence_logs
 
 DOORS = {"ingestion": GrpcDoor}
-LANES = ("heartbeat", "text", "file")
-# Settings of all simulated services, where a plan has no others: everything is as fast as is still told apart.
-SETTINGS: Mapping[str, Any] = {
-    "redis_timeout_ms": 1_000,
-    "redis_block_ms": 1_000,
-    "redis_patience_ms": 2_000,
-    "inbox_recheck_ms": 1_500,
-    "sweep_ms": 500,
-    "handler_timeout_ms": 5_000,
-    "drain_grace_ms": 1_500,
-    "wait_default_ms": 20_000,
-    "wait_max_ms": 30_000,
-    "result_ttl_ms": 300_000,
-    "lane_cap": 100,
-}
-BOUNDS = Bounds(answer_ms=5_000, reclaim_ms=1_000, recovery_ms=5_000, stop_ms=5_000, reply_ms=1_500)
 SAMPLE_S = 0.25
 # The longest that anything may take once all is healed: every attempt at its full length, each after a lost lease.
 QUIESCE_S, REST_S = 60.0, 0.1
@@ -86,7 +69,7 @@ def simulate(plan: Plan) -> Run:
     """
     began_s = time.process_time()
     silence_logs()
-    settings = settings_of(plan)
+    settings = check_plan(plan)
     world = World(
         plan.seed,
         settings,
@@ -162,30 +145,3 @@ async def _probe(world: World) -> None:
         await asyncio.sleep(SAMPLE_S)
         if world.server.model.running:
             world.server.watch.sample(LANES, world.keys.partitions, caps)
-
-
-def settings_of(plan: Plan) -> Settings:
-    """The settings of all services.
-
-    Raises:
-        ConfigError: they cannot work.
-    """
-    return load_settings({}, **{**SETTINGS, **plan.settings})
-
-
-def header_of(plan: Plan, settings: Settings, loss_window_ms: int) -> Header:
-    """What the run was, and by which terms it is judged."""
-    lossy = any(fault.name in {"power_loss", "failover"} for fault in plan.faults)
-    terms = Terms(
-        lease_ms=settings.lease_ms,
-        sweep_ms=settings.sweep_ms,
-        block_ms=settings.redis_block_ms,
-        attempts_max=settings.attempts_max,
-        result_ttl_ms=settings.result_ttl_ms,
-        drain_grace_ms=settings.drain_grace_ms,
-        partitions=settings.partitions,
-        caps={lane: settings.cap_of(lane) for lane in LANES},
-        slots=settings.worker_lanes,
-        durability=loss_window_ms if lossy and loss_window_ms else "none",
-    )
-    return Header(seed=plan.seed, plan=plan.digest(), terms=terms, bounds=BOUNDS)
