@@ -112,6 +112,13 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session
+def simulate(session: nox.Session) -> None:
+    """Seeds in simulation, every promise judged; `-- --seeds 2000 --from 0` says which."""
+    install(session)
+    session.run("edgescale", "simulate", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """The whole pipeline on real input, a worker killed on the way."""
     install(session)

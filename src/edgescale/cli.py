@@ -13,6 +13,7 @@ import typer
 from edgescale import __version__
 from edgescale.errors import ConfigError, InvalidInput
 from edgescale.exits import EXIT_FAILED, sentences
+from edgescale.harness.simulate_command import simulate
 
 if TYPE_CHECKING:
     from edgescale.client import Client
@@ -145,12 +146,7 @@ def up(
     from edgescale.telemetry.logs import configure_logs
 
     settings = _settings(
-        sets,
-        redis_url=redis_url,
-        grpc_bind=grpc_bind,
-        http_bind=http_bind,
-        data_dir=data_dir,
-        worker_processes=workers,
+        sets, redis_url=redis_url, grpc_bind=grpc_bind, http_bind=http_bind, data_dir=data_dir, worker_processes=workers
     )
     given = redis_url or f"{ENV_PREFIX}REDIS_URL" in os.environ or any("redis_url" in pair for pair in sets or [])
     configure_logs(service="up", log_format=settings.log_format, level=settings.log_level)
@@ -175,6 +171,9 @@ def status(target: Target = None, as_json: AsJson = False) -> None:
     from edgescale.local.status import show_status
 
     _with_client(target, lambda client: show_status(client, as_json=as_json))
+
+
+app.command()(simulate)
 
 
 @send.command()
@@ -242,10 +241,8 @@ async def _print_message(call: Coroutine[Any, Any, Any]) -> None:
 def _with_client(target: str | None, use: "Callable[[Client], Coroutine[Any, Any, None]]") -> None:
     from edgescale.client import Client
 
-    settings = _settings(None, ingestion_target=target)
-
     async def call() -> None:
-        async with Client(settings.ingestion_target) as client:
+        async with Client(_settings(None, ingestion_target=target).ingestion_target) as client:
             await use(client)
 
     asyncio.run(call())

@@ -1,0 +1,80 @@
+"""From what a person asked for to a campaign: everything is checked before anything runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgescale.errors import ConfigError
+from edgescale.harness.campaign import cores
+from edgescale.harness.campaign_result import Job
+from edgescale.harness.campaign_session import Asked, measure, run_campaign
+from edgescale.harness.campaign_work import work
+from edgescale.harness.mutants import MUTANTS, find
+from edgescale.harness.regressions import Regression
+from edgescale.harness.report import console_of, print_mutants
+from edgescale.harness.simulation.fit import check_plan
+
+SEEDS_DEFAULT = 200
+ALL_MUTANTS = "all"
+
+
+def list_mutants() -> None:
+    """Print them."""
+    print_mutants(console_of(), MUTANTS)
+
+
+def jobs_of(seeds: int | None, start: int | None, plan: Path | None) -> Sequence[Job]:
+    """What is to be run.
+
+    Raises:
+        ConfigError: seeds and a plan, or a plan that cannot be run.
+    """
+    if plan is None:
+        first = start or 0
+        return range(first, first + (seeds or SEEDS_DEFAULT))
+    if seeds is not None or start is not None:
+        raise ConfigError("--plan runs one plan and no seeds: leave --seeds and --from out, or --plan")
+    wanted = Regression.load(plan).plan
+    try:
+        check_plan(wanted)
+    except ConfigError as error:
+        raise ConfigError(f"plan {plan}: {error}") from error
+    return [wanted]
+
+
+def answer(
+    jobs: Sequence[Job],
+    *,
+    mutant: str,
+    processes: int | None,
+    plan_path: Path | None,
+    twice: bool,
+    shrink: bool,
+    failures: Path,
+    as_json: bool,
+    report: Path | None,
+) -> int:
+    """Run it, print the answer, and return the exit status; see `Asked`.
+
+    Raises:
+        ConfigError: there is no such mutant, it is asked for what does not go together, or a folder is missing.
+    """
+    everything = mutant == ALL_MUTANTS
+    if everything and (plan_path is not None or twice):
+        raise ConfigError("--mutant all runs seeds until each mutant is caught: leave --plan and --twice out")
+    if mutant and not everything:
+        find(mutant)
+    if report is not None and not report.absolute().parent.is_dir():
+        raise ConfigError(f"--report {report}: there is no folder {report.parent}")
+    asked = Asked(
+        jobs=jobs,
+        work=work,
+        processes=processes or cores(),
+        mutant=mutant,
+        plan_path=plan_path,
+        twice=twice,
+        shrink=shrink,
+        failures=failures,
+        as_json=as_json,
+        report=report,
+    )
+    return measure(asked, MUTANTS) if everything else run_campaign(asked)

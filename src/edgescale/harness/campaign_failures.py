@@ -1,0 +1,90 @@
+"""What is made of a campaign's failures: each bug's first one is shrunk, and kept as a plan that runs again."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgescale.harness.campaign import Hosts
+from edgescale.harness.campaign_result import Offence, Result
+from edgescale.harness.plan import Plan
+from edgescale.harness.regressions import Regression
+from edgescale.harness.shrink import Budget, shrink
+
+# Shrinks a plan that shows a bug, and says what became of it; see `shrunk_by`.
+Shrinker = Callable[[Plan, tuple[str, str]], Result]
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """Runs that broke the same rule of the same promise.
+
+    Attributes:
+        offence: of the first of them.
+        first: of the lowest seed.
+        seeds: all of them, in order.
+    """
+
+    offence: Offence
+    first: Result
+    seeds: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Counterexample:
+    """A bug, made small.
+
+    Attributes:
+        bug: that was shrunk.
+        result: of the shrunk plan.
+        path: where that plan is.
+    """
+
+    bug: Bug
+    result: Result
+    path: Path
+
+
+def bugs_of(failures: Sequence[Result]) -> Sequence[Bug]:
+    """The failures by what is broken; each run counts for its first offence alone, as one bug often breaks many rules.
+
+    Args:
+        failures: in the order of their seeds.
+    """
+    runs: dict[tuple[str, str], list[Result]] = {}
+    for result in failures:
+        runs.setdefault(result.offences[0].key, []).append(result)
+    return [Bug(group[0].offences[0], group[0], [result.seed for result in group]) for group in runs.values()]
+
+
+def shrunk_by(hosts: Hosts, mutant: str = "", budget: Budget | None = None) -> Shrinker:
+    """A shrinker whose runs are done by hosts; a plan is bad when it shows the same bug."""
+
+    def shrunk(plan: Plan, key: tuple[str, str]) -> Result:
+        small = shrink(plan, lambda candidate: hosts.judge(candidate, mutant).has(key), budget)
+        return hosts.judge(small, mutant)
+
+    return shrunk
+
+
+def counterexamples(bugs: Sequence[Bug], shrunk: Shrinker, folder: Path) -> Iterator[Counterexample]:
+    """Shrink and keep the first failure of each bug. Where nobody knows its plan, there is nothing to shrink.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    for bug in bugs:
+        if bug.first.plan is not None:
+            result = shrunk(bug.first.plan, bug.offence.key)
+            path = folder / f"{_slug(*bug.offence.key)}-{bug.first.seed}.json"
+            Regression(result.plan or bug.first.plan, found=_sentence(bug, result)).dump(path)
+            yield Counterexample(bug, result, path)
+
+
+def _sentence(bug: Bug, result: Result) -> str:
+    told = next((offence for offence in result.offences if offence.key == bug.offence.key), bug.offence)
+    return f"{told.promise} {told.rule}: {told.sentence}"
+
+
+def _slug(*words: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", "-".join(words)).strip("-")[:60]

@@ -1,0 +1,123 @@
+"""What one run of a campaign came to: all that is counted and told of it, small enough to cross to another process."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from edgescale.harness.checkers import Finding, Outcome, Verdict
+from edgescale.harness.plan import Fault, Plan
+
+# What is to be run: a seed, of which the child makes a plan, or a plan.
+Job = int | Plan
+# Runs a job under a mutant; "" for none. It must be a function of a module, for its name crosses to other processes.
+Work = Callable[[Job, str], "Result"]
+# Stands where a promise would, when it is the simulation itself that failed.
+RUN = "run"
+# A fault that is over in a moment disturbs for longer; so long it counts as overlapping others.
+AFTERMATH_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Offence:
+    """Why a run is not good.
+
+    Attributes:
+        promise: P1 to P8, or RUN.
+        rule: which part of it, for programs; two offences of one promise and rule are taken for the same bug.
+        sentence: for people.
+    """
+
+    promise: str
+    rule: str
+    sentence: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes it the same bug as another one."""
+        return self.promise, self.rule
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run came to.
+
+    Attributes:
+        seed: of the plan.
+        plan: what was run; None where it was good, or where the process died before anybody knew.
+        outcomes: by promise; empty when nothing could be judged.
+        offences: at most one for each promise and rule, those of P1 first; none for a good run.
+        markers: how often each was hit, without those that were not.
+        faults: how often each kind of fault was injected.
+        pairs: kinds of faults that were in force at the same time, each pair in alphabetical order.
+        requests: that ended.
+        virtual_s, cpu_s: simulated time, and the processor time it took.
+        turns: of the event loop.
+        trace: the digest of the history; the same for the same plan, always.
+        story: a bad run told for people; may be empty.
+    """
+
+    seed: int
+    plan: Plan | None = None
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    offences: tuple[Offence, ...] = ()
+    markers: Mapping[str, int] = field(default_factory=dict)
+    faults: Mapping[str, int] = field(default_factory=dict)
+    pairs: frozenset[tuple[str, str]] = frozenset()
+    requests: int = 0
+    virtual_s: float = 0.0
+    cpu_s: float = 0.0
+    turns: int = 0
+    trace: str = ""
+    story: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Whether the simulation ended well and every promise was kept for sure."""
+        return not self.offences
+
+    def has(self, key: tuple[str, str]) -> bool:
+        """Whether it shows this bug."""
+        return any(offence.key == key for offence in self.offences)
+
+    def breaks(self, promise: str) -> bool:
+        """Whether this promise was found broken; a promise of which nothing can be said is not."""
+        return self.outcomes.get(promise) == "invalid"
+
+
+def seed_of(job: Job) -> int:
+    """The seed that is run."""
+    return job if isinstance(job, int) else job.seed
+
+
+def ruined(job: Job, rule: str, sentence: str, *, story: str = "") -> Result:
+    """The result of a run that no verdict was reached on."""
+    plan = None if isinstance(job, int) else job
+    return Result(seed_of(job), plan, offences=(Offence(RUN, rule, sentence),), story=story)
+
+
+def offences_of(failure: str, verdicts: Iterable[Verdict]) -> tuple[Offence, ...]:
+    """Everything that is wrong with a run, one for each promise and rule."""
+    found = [Offence(RUN, failure.partition(":")[0], failure)] if failure else []
+    for verdict in verdicts:
+        found += [Offence(verdict.promise, finding.rule, finding.sentence) for finding in verdict.findings]
+        if verdict.outcome == "unknown":
+            found += [Offence(verdict.promise, f"unknown: {doubt}", f"unknown: {doubt}") for doubt in verdict.doubts]
+    first: dict[tuple[str, str], Offence] = {}
+    for offence in found:
+        first.setdefault(offence.key, offence)
+    return tuple(first.values())
+
+
+def finding_of(verdicts: Iterable[Verdict]) -> Finding | None:
+    """The first finding: that of the first broken promise."""
+    return next((finding for verdict in verdicts for finding in verdict.findings), None)
+
+
+def overlaps(faults: Iterable[Fault]) -> frozenset[tuple[str, str]]:
+    """The kinds of faults that were in force at the same time."""
+    spans = [(fault.name, fault.at_ms, fault.at_ms + max(fault.for_ms, AFTERMATH_MS)) for fault in faults]
+    return frozenset(
+        (min(one, other), max(one, other))
+        for (one, start, end), (other, other_start, other_end) in combinations(spans, 2)
+        if start < other_end and other_start < end and one != other
+    )

@@ -1,0 +1,137 @@
+"""Shrinking: from a plan that fails to a small one that fails in the same way.
+
+Hypothesis does it. A round offers it some cuts, each of which makes the plan simpler; it draws a number for each, and
+0, the simplest, is a cut that is made. Random draws make hardly any, so that a failing example is found at once;
+shrinking makes as many as it can. Requests and faults are cut away in blocks first and then one by one; then what is
+left is simplified; then the order of callbacks is pulled toward first in, first out (see `shrink_schedule`).
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from time import perf_counter
+
+from hypothesis import HealthCheck, Phase, find, settings
+from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
+
+from edgescale.harness.plan import Plan
+from edgescale.harness.shrink_cuts import Cut, leaving_out, simplifying
+from edgescale.harness.shrink_schedule import IsBad, in_order, shortest_window
+
+# Cuts in a round: more make Hypothesis slow, fewer make many rounds.
+CUTS_MAX = 16
+# A number that is hardly ever drawn as 0.
+UNLIKELY = 1_000
+SETTINGS = settings(
+    database=None,
+    deadline=None,
+    derandomize=True,
+    max_examples=50,
+    phases=(Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a shrink may cost; it ends with the best plan that was found until then.
+
+    Attributes:
+        runs: that are made at most.
+        time_s: that it takes at most, in real time, but for the run that it is at.
+    """
+
+    runs: int = 2_000
+    time_s: float = 60.0
+
+
+class _Spent(BaseException):
+    """The budget is used up. No Exception: Hypothesis would take that for a failure to be shrunk."""
+
+
+class _Judge:
+    """Asks about each plan once.
+
+    Attributes:
+        best: the plan that the shrink has come to; it is bad.
+    """
+
+    def __init__(self, is_bad: IsBad, plan: Plan, budget: Budget) -> None:
+        self._is_bad = is_bad
+        self._known = {plan.digest(): True}
+        self._runs_left = budget.runs
+        self._end_s = perf_counter() + budget.time_s
+        self.best = plan
+
+    def __call__(self, plan: Plan) -> bool:
+        digest = plan.digest()
+        if digest not in self._known:
+            if self._runs_left <= 0 or perf_counter() > self._end_s:
+                raise _Spent
+            self._runs_left -= 1
+            self._known[digest] = self._is_bad(plan)
+        return self._known[digest]
+
+
+def shrink(plan: Plan, is_bad: IsBad, budget: Budget | None = None) -> Plan:
+    """The smallest plan found that is bad, too; the given one where none is.
+
+    Args:
+        plan: is bad.
+        is_bad: whether a plan fails in the way that is looked for; asked again, it must say the same.
+        budget: None for the usual one.
+    """
+    judge = _Judge(is_bad, plan, budget or Budget())
+    with suppress(_Spent):
+        _shrink(judge)
+    return judge.best
+
+
+def _shrink(judge: _Judge) -> None:
+    # Plans that do without chance shrink better: what is left out then moves less of the rest.
+    judge.best = in_order(judge.best, judge)
+    before = None
+    while judge.best != before:
+        before = judge.best
+        _thin_out(judge)
+        _make_cuts(judge, simplifying(judge.best))
+    judge.best = in_order(judge.best, judge)
+    for window in shortest_window(judge.best, judge):
+        judge.best = window
+
+
+def _thin_out(judge: _Judge) -> None:
+    """Leave requests and faults out, in ever smaller blocks, until each that is left is needed."""
+    blocks = CUTS_MAX
+    while True:
+        before = judge.best
+        cuts = leaving_out(before, blocks)
+        _make_cuts(judge, cuts)
+        if judge.best == before:
+            if len(cuts) == len(before.requests) + len(before.faults):
+                return
+            blocks *= 2
+
+
+def _make_cuts(judge: _Judge, cuts: Sequence[Cut]) -> None:
+    for start in range(0, len(cuts), CUTS_MAX):
+        _make_as_many_as_possible(judge, cuts[start : start + CUTS_MAX])
+
+
+def _make_as_many_as_possible(judge: _Judge, cuts: Sequence[Cut]) -> None:
+    whole, most = judge.best, 0
+
+    def is_bad(drawn: Sequence[int]) -> bool:
+        nonlocal most
+        plan, made = whole, 0
+        for cut, number in zip(cuts, drawn, strict=True):
+            if number == 0:
+                plan, made = cut(plan), made + 1
+        bad = judge(plan)
+        if bad and made > most:
+            judge.best, most = plan, made
+        return bad
+
+    with suppress(NoSuchExample):
+        find(st.tuples(*[st.integers(0, UNLIKELY)] * len(cuts)), is_bad, settings=SETTINGS)

@@ -1,0 +1,186 @@
+"""A counterexample as a story that can be read: one line an event, with the faults in force beside it.
+
+    >>   at ms     + ms  faults  who              what
+         1,204.113   0.000          client-3         submit begins  kind=text lane=text
+    >>   3,310.870   2.113  A       worker-1#1       settle ok  entry=1-0 state=succeeded status=settled  (+1.9 ms)
+
+`>>` marks the events that cannot stand together; `!` what befell those who act in the story; a letter a fault in force.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from string import ascii_lowercase, ascii_uppercase
+
+from edgescale.harness.checkers import Finding
+from edgescale.harness.history import NS_PER_MS, Event, History
+
+WIDTH = 120
+ACTOR_WIDTH = 16
+LETTERS = ascii_uppercase + ascii_lowercase
+# What befalls the one who is named in the field `node`, or acts.
+NEMESIS = frozenset({"start", "crash", "pause", "resume", "stop"})
+REDIS = frozenset({"away", "serving", "lost"})
+SERVICE = frozenset({"ready", "stopping", "stopped"})
+# Longer runs of the same are told by their first and last.
+SAME_MAX = 3
+# Of a longer story only its ends and what is near to a marked event are told.
+EVENTS_MAX, ENDS, NEAR = 120, 30, 6
+LAST_EVENTS = 40
+DIGEST_CHARACTERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Spell:
+    """A fault from its beginning to its healing."""
+
+    letter: str
+    name: str
+    targets: str
+    from_ns: int
+    to_ns: int
+
+    def during(self, from_ns: int, to_ns: int) -> bool:
+        return self.from_ns <= to_ns and from_ns <= self.to_ns
+
+
+def timeline(history: History, finding: Finding) -> str:
+    """The story of a finding, request by request; lines of at most WIDTH characters."""
+    told = [event for event in finding.story if event.operation != "final"] or list(finding.story)
+    spells = _spells(history, told)
+    lines = [_cut(finding.sentence), "", *_cast(spells)]
+    for request_id in finding.request_ids:
+        events = [event for event in finding.story if event.request_id == request_id]
+        lines += [f"request {request_id}", *_section(history, events, finding.indices, spells), ""]
+    others = [event for event in finding.story if event.request_id not in finding.request_ids]
+    if others:
+        head = "and beside them" if finding.request_ids else "what happened"
+        lines += [head, *_section(history, others, finding.indices, spells), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def last_events(history: History, count: int = LAST_EVENTS) -> str:
+    """The end of a history, for a run that got stuck or failed."""
+    events = history.events[-count:]
+    spells = _spells(history, events)
+    lines = [*_cast(spells), f"the last {len(events)} of {len(history.events)} events", *_lines(events, (), (), spells)]
+    return "\n".join(lines) + "\n"
+
+
+def _spells(history: History, told: Sequence[Event]) -> Sequence[_Spell]:
+    """The faults that were in force during a story."""
+    if not told:
+        return ()
+    ends = {event.call: event.time_ns for event in history.named("fault") if event.phase != "invoke"}
+    begun = [event for event in history.named("fault") if event.phase == "invoke"]
+    spells = [
+        _Spell("", event.text("fault"), event.text("targets"), event.time_ns, ends.get(event.call, history.end_ns))
+        for event in begun
+    ]
+    in_force = [spell for spell in spells if spell.during(told[0].time_ns, told[-1].time_ns)]
+    # When there are more faults than letters, letters mean several.
+    return [
+        _Spell(LETTERS[number % len(LETTERS)], spell.name, spell.targets, spell.from_ns, spell.to_ns)
+        for number, spell in enumerate(in_force)
+    ]
+
+
+def _cast(spells: Iterable[_Spell]) -> list[str]:
+    lines = [
+        _cut(f"  {spell.letter}  {spell.name} of {spell.targets}, {_ms(spell.from_ns)} to {_ms(spell.to_ns)} ms")
+        for spell in spells
+    ]
+    return ["faults in force", *lines, ""] if lines else []
+
+
+def _section(
+    history: History, events: Sequence[Event], marked: Collection[int], spells: Sequence[_Spell]
+) -> Iterator[str]:
+    befallen = list(_befallen(history, events))
+    merged = sorted({event.index: event for event in [*events, *befallen]}.values(), key=lambda event: event.index)
+    return _lines(merged, marked, {event.index for event in befallen}, spells)
+
+
+def _befallen(history: History, events: Sequence[Event]) -> Iterator[Event]:
+    """What befell those who act in the events, between the first and the last."""
+    if not events:
+        return
+    first, last = events[0].time_ns, events[-1].time_ns
+    names = {event.name for event in events}
+    for event in history.named(*NEMESIS, *REDIS, *SERVICE):
+        whom = event.text("node") if event.operation in NEMESIS else event.actor
+        concerned = event.operation in REDIS or whom.partition("#")[0] in names
+        if first <= event.time_ns <= last and concerned and not event.request_id:
+            yield event
+
+
+def _lines(
+    events: Sequence[Event], marked: Collection[int], befallen: Collection[int], spells: Sequence[_Spell]
+) -> Iterator[str]:
+    yield f"{'':3}{'at ms':>12}{'+ ms':>11}  {'faults':7} {'who':{ACTOR_WIDTH}} what"
+    begun = {(event.actor, event.call): event.time_ns for event in events if event.phase == "invoke"}
+    before_ns = events[0].time_ns if events else 0
+    for event, left_out in _chosen(events, marked):
+        if left_out:
+            yield f"{'':35}… {left_out} more"
+        mark = ">>" if event.index in marked else "!" if event.index in befallen else ""
+        letters = "".join(spell.letter for spell in spells if spell.during(event.time_ns, event.time_ns))
+        times = f"{_ms(event.time_ns):>12}{_ms(event.time_ns - before_ns):>11}"
+        took = _took(event, begun)
+        what = f"{_what(event)}  (+{_ms(took)} ms)" if took is not None else _what(event)
+        yield _cut(f"{mark:3}{times}  {letters[:7]:7} {event.actor:{ACTOR_WIDTH}} {what}").rstrip()
+        before_ns = event.time_ns
+
+
+def _chosen(events: Sequence[Event], marked: Collection[int]) -> Iterator[tuple[Event, int]]:
+    """The events to be told, each with the number of those left out before it."""
+    kept = set(_ends_of_runs(events, marked))
+    if len(kept) > EVENTS_MAX:
+        places = [place for place, event in enumerate(events) if event.index in marked]
+        near = {place + step for place in places for step in range(-NEAR, NEAR + 1)}
+        kept &= {*near, *range(ENDS), *range(len(events) - ENDS, len(events))}
+    left_out = 0
+    for place, event in enumerate(events):
+        if place in kept:
+            yield event, left_out
+            left_out = 0
+        else:
+            left_out += 1
+
+
+def _ends_of_runs(events: Sequence[Event], marked: Collection[int]) -> Iterator[int]:
+    """Places of the events, without what stands between the first and the last of many that are the same."""
+
+    def sameness(place: int) -> tuple[object, ...]:
+        event = events[place]
+        return (event.actor, event.operation, event.index if event.index in marked else None)
+
+    for _, run in groupby(range(len(events)), key=sameness):
+        places = list(run)
+        yield from places if len(places) <= SAME_MAX else (places[0], places[-1])
+
+
+def _took(event: Event, begun: dict[tuple[str, int | None], int]) -> int | None:
+    start_ns = begun.get((event.actor, event.call)) if event.phase != "invoke" and event.call is not None else None
+    return None if start_ns is None else event.time_ns - start_ns
+
+
+def _what(event: Event) -> str:
+    """Operation, phase and fields, as far as they say something."""
+    phase = {"invoke": " begins", "ok": "" if event.call is None else " ok", "fail": " FAILS", "info": " unclear"}
+    fields = [_field(name, value) for name, value in event.fields.items() if value not in (None, "", False)]
+    return "  ".join([event.operation + phase[event.phase], " ".join(fields)]).rstrip()
+
+
+def _field(name: str, value: object) -> str:
+    if name.endswith(("digest", "sha256")):
+        return f"{name}={str(value)[:DIGEST_CHARACTERS]}"
+    return name if value is True else f"{name}={value}"
+
+
+def _ms(time_ns: int) -> str:
+    return f"{time_ns / NS_PER_MS:,.3f}"
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
