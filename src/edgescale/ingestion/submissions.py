@@ -6,6 +6,8 @@ from edgescale.v1 import file_pb2, heartbeat_pb2, text_pb2
 
 # Each built-in kind has a lane of its own, of the same name.
 HEARTBEAT, TEXT, FILE = "heartbeat", "text", "file"
+# What a text with no number of terms asks for, by the contract.
+TOP_TERMS_USUAL = 10
 
 
 def of_heartbeat(beat: heartbeat_pb2.Heartbeat, *, request_id: str, traceparent: str) -> Submission:
@@ -19,8 +21,11 @@ def of_heartbeat(beat: heartbeat_pb2.Heartbeat, *, request_id: str, traceparent:
 
 
 def of_text(text: text_pb2.TextInput, *, request_id: str, traceparent: str) -> Submission:
-    """A text to analyse."""
-    payload = text.SerializeToString(deterministic=True)
+    """A text to analyse. Whether the usual number of terms is asked for in so many words makes no difference."""
+    meant = text_pb2.TextInput()
+    meant.CopyFrom(text)
+    meant.top_terms = text.top_terms or TOP_TERMS_USUAL
+    payload = meant.SerializeToString(deterministic=True)
     return Submission(Envelope(request_id, TEXT, payload, traceparent=traceparent), TEXT, digest(payload))
 
 
