@@ -21,7 +21,7 @@ ALWAYS = "steady"
 def plan_of(seed: int) -> Plan:
     """The plan that a seed stands for in this version of the code."""
     rng = Random(f"{seed}/plan")  # noqa: S311 - chance that can be replayed is the point
-    counts = {"ingestion": [1, 2, 2], "gateway": [0], "worker": [2, 3, 3]}
+    counts = {"ingestion": [1, 2, 2], "gateway": [0, 1, 1, 2], "worker": [2, 3, 3]}
     services = {kind: rng.choice(choices) for kind, choices in counts.items()}
     settings, redis = _settings(rng), _redis(rng)
     names = [f"{kind}-{number}" for kind, count in services.items() for number in range(1, count + 1)]

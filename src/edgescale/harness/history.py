@@ -20,10 +20,10 @@ times are of one clock. Readers pass over operations and fields they do not know
     | worker-1#2  | deliver   | ok     | lane, entry, attempt, consumer, how ("read", "reclaim")                       |
     |             | handle    | invoke | entry, attempt, consumer; also its ends ok, fail (with reason), info          |
     |             | effect    | ok     | attempt, consumer: the handler's side effect is committed                     |
-    |             | settle    | invoke | entry, consumer, state, result_digest=null, reason=""                         |
+    |             | settle    | invoke | entry, attempt=0, consumer, state, result_digest=null, reason=""              |
     |             |           | ok     | as invoke; status ("settled", "superseded", "lost"). Or info                  |
-    |             | renew     | invoke | entry, consumer; ends ok, fail (or ok with status "lost": not its own), info  |
-    |             | give_back | invoke | entry, consumer, deliveries (that count), idle_ms=0; ends ok, fail, info      |
+    |             | renew     | invoke | entry, attempt=0, consumer; ends ok, fail (or ok with status "lost"), info    |
+    |             | give_back | invoke | entry, attempt=0, consumer, deliveries (that count), idle_ms=0; ends as renew |
     | any service | ready     | ok     | slots="" (of a worker, as "text=8,file=2"; else the header's)                 |
     |             | stopping  | ok     | a stop was asked for                                                          |
     |             | stopped   | ok     | ended in good order                                                           |

@@ -62,6 +62,9 @@ class Fetcher:
                 self._reader, self._partition, self._lane, self._consumer, count=taken, block_ms=block_ms
             )
             for entry in entries:
+                # The group was lost and made anew: what is running here already comes as if it were new.
+                if self._deliveries.holds(entry):
+                    continue
                 self._deliveries.start(entry, self._slots)
                 started += 1
         finally:

@@ -99,9 +99,11 @@ class Entry:
         place = self.deliveries.index(delivery) + 1 if delivery else 0
         return self.deliveries[place] if place < len(self.deliveries) else None
 
-    def last_of(self, consumer: str) -> Delivery | None:
-        """The consumer's last delivery, None when it had none."""
-        return next((delivery for delivery in reversed(self.deliveries) if delivery.consumer == consumer), None)
+    def last_of(self, consumer: str, attempt: int = 0) -> Delivery | None:
+        """The consumer's last delivery, of this attempt if one is named; None when it had none."""
+        own = [delivery for delivery in reversed(self.deliveries) if delivery.consumer == consumer]
+        named = [delivery for delivery in own if delivery.attempt == attempt]
+        return next(iter(named or own), None)
 
 
 def consumer_of(event: Event) -> str:
@@ -170,7 +172,7 @@ class Entries:
             case "deliver":
                 entry.deliveries.append(Delivery(event))
             case "renew" | "settle" | "give_back":
-                _assign(entry.last_of(consumer_of(event)), call)
+                _assign(entry.last_of(consumer_of(event), event.number("attempt")), call)
 
 
 def _turn(delivery: Delivery, forgot: Sequence[int]) -> tuple[int, int, bool, int]:

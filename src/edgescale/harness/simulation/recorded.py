@@ -84,6 +84,7 @@ class RecordingBroker(Broker):
         """As the broker's; writes `settle`."""
         fields: dict[str, Scalar] = {
             "entry": settlement.entry.entry_id,
+            "attempt": settlement.entry.deliveries,
             "consumer": consumer,
             "state": settlement.state,
             "result_digest": result_digest(settlement.result),
@@ -101,13 +102,14 @@ class RecordingBroker(Broker):
 
     async def renew(self, consumer: str, entry: Entry) -> bool:
         """As the broker's; writes `renew`."""
-        fields: dict[str, Scalar] = {"entry": entry.entry_id, "consumer": consumer}
+        fields: dict[str, Scalar] = {"entry": entry.entry_id, "attempt": entry.deliveries, "consumer": consumer}
         return await self._recorded("renew", request_id_of(entry), fields, super().renew(consumer, entry))
 
     async def give_back(self, consumer: str, handed: GiveBack) -> bool:
         """As the broker's; writes `give_back`."""
         fields: dict[str, Scalar] = {
             "entry": handed.entry.entry_id,
+            "attempt": handed.entry.deliveries,
             "consumer": consumer,
             "deliveries": handed.deliveries,
             "idle_ms": handed.idle_ms,

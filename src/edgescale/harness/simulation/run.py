@@ -17,11 +17,12 @@ from edgescale.harness.simulation.handlers import simulated_handlers
 from edgescale.harness.simulation.loop import NS
 from edgescale.harness.simulation.nemesis import Nemesis
 from edgescale.harness.simulation.node import GRAVEYARD
+from edgescale.harness.simulation.rest import HttpDoor
 from edgescale.harness.simulation.terms import LANES, header_of
 from edgescale.harness.simulation.world import World
 from edgescale.telemetry.logs import silence_logs
 
-DOORS = {"ingestion": GrpcDoor}
+DOORS = {"ingestion": GrpcDoor, "gateway": HttpDoor}
 SAMPLE_S = 0.25
 # The longest that anything may take once all is healed: every attempt at its full length, each after a lost lease.
 QUIESCE_S, REST_S = 60.0, 0.1

@@ -77,11 +77,14 @@ class RedisServer:
         synced_ms = {"always": 0, "everysec": EVERYSEC_MS, "no": 30_000}[self.model.log.policy]
         return max(synced_ms, self.model.log.replica_lag_ms)
 
-    def stop(self) -> None:
-        """End the process; connections are closed."""
+    def stop(self) -> bool:
+        """End the process; connections are closed. False when it did not run."""
+        if not self.model.running:
+            return False
         self.watch.went_away()
         self._network.close_listener(REDIS, PORT)
         self.model.stop()
+        return True
 
     async def start(self, *, keep: Kept, loading_ms: int) -> None:
         """Start the process that was stopped, and wait until it serves.

@@ -20,27 +20,30 @@ STORE = "store"
 @fault(12, REDIS, lasts=(0, 3_000), options={"loading_ms": [0, 0, 300, 1_500]}, noted=False)
 async def restart(world: "World", fault: Fault) -> AsyncIterator[None]:
     """The server is killed and started again, with everything that it had written."""
-    world.server.stop()
+    stopped = world.server.stop()
     yield
-    await world.server.start(keep="aof", loading_ms=number_of(fault, "loading_ms"))
+    if stopped:
+        await world.server.start(keep="aof", loading_ms=number_of(fault, "loading_ms"))
 
 
 @fault(13, REDIS, lasts=(0, 3_000), noted=False)
 async def power_loss(world: "World", fault: Fault) -> AsyncIterator[None]:
     """The server's machine loses power, and what was not on disk is gone."""
     del fault
-    world.server.stop()
+    stopped = world.server.stop()
     yield
-    await world.server.start(keep="synced", loading_ms=0)
+    if stopped:
+        await world.server.start(keep="synced", loading_ms=0)
 
 
 @fault(24, REDIS, lasts=(0, 2_000), noted=False)
 async def failover(world: "World", fault: Fault) -> AsyncIterator[None]:
     """The server dies, and a replica that was behind takes over."""
     del fault
-    world.server.stop()
+    stopped = world.server.stop()
     yield
-    await world.server.start(keep="replicated", loading_ms=0)
+    if stopped:
+        await world.server.start(keep="replicated", loading_ms=0)
 
 
 @fault(14, REDIS, lasts=(200, 3_000), options={"state": ["read_only", "master_down", "out_of_memory", "busy"]})

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgescale.broker.keys import Keys
 from edgescale.config import Settings
+from edgescale.harness.simulation.gateway import GatewayLife, start_gateway
 from edgescale.harness.simulation.loop import SimulationLoop
 from edgescale.harness.simulation.network import SimulatedNetwork
 from edgescale.harness.simulation.node import Node, SimulatedChance
@@ -85,11 +86,22 @@ class World:
 
     def start(self, name: str) -> None:
         """Start a service by its name, such as `worker-1`; it serves when it has noted that it is ready."""
-        {"ingestion": self.start_ingestion, "worker": self.start_worker}[name.partition("-")[0]](name)
+        kinds: dict[str, Callable[[str], Service]] = {
+            "ingestion": self.start_ingestion,
+            "gateway": self.start_gateway,
+            "worker": self.start_worker,
+        }
+        kinds[name.partition("-")[0]](name)
 
     def start_ingestion(self, name: str) -> Ingestion:
         """Start an ingestion process; it serves as soon as its inbox is subscribed."""
         life = start_ingestion(self, name)
+        self._began(life)
+        return life
+
+    def start_gateway(self, name: str) -> GatewayLife:
+        """Start a gateway process; it serves at once."""
+        life = start_gateway(self, name)
         self._began(life)
         return life
 
