@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from edgescale.errors import Unavailable
-from edgescale.harness.simulation.line import End, Line
+from edgescale.harness.simulation.line import OPENING, End, Line
 
 if TYPE_CHECKING:
     from edgescale.harness.simulation.gateway import GatewayLife
@@ -65,7 +65,7 @@ async def http_call(
         raise Unavailable("connection refused")
     pieces = _until(body_chunks, cut_after_bytes)
     exchange = Exchange(world, client, gateway, _scope(client, method, path, headers), pieces)
-    exchange.line.to_far(exchange.begin)
+    exchange.line.to_far(exchange.begin, OPENING)
     try:
         async with asyncio.timeout(timeout_s):
             answer = await exchange.answer

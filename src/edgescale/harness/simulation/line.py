@@ -21,6 +21,8 @@ AGAIN_S = 0.2
 # What tries again belongs to no node.
 NOBODY = contextvars.Context()
 DATA = b"message"
+# What makes a connection carries nothing.
+OPENING = b""
 
 Call = Callable[[], object]
 
@@ -65,25 +67,25 @@ class Line:
         self._listed = cast("Connection", self)
         network.connections.append(self._listed)
 
-    def to_far(self, arrive: Call) -> None:
-        """Send a message; `arrive` is called at the far end."""
-        self._send(self.near, self.far, arrive, 0.0)
+    def to_far(self, arrive: Call, data: bytes = DATA) -> None:
+        """Send a message; `arrive` is called at the far end. Rules see the data: OPENING, or what any message has."""
+        self._send(self.near, self.far, arrive, data, 0.0)
 
-    def to_near(self, arrive: Call) -> None:
+    def to_near(self, arrive: Call, data: bytes = DATA) -> None:
         """Send a message; `arrive` is called at the near end."""
-        self._send(self.far, self.near, arrive, 0.0)
+        self._send(self.far, self.near, arrive, data, 0.0)
 
-    def _send(self, source: End, target: End, arrive: Call, held_s: float) -> None:
+    def _send(self, source: End, target: End, arrive: Call, data: bytes, held_s: float) -> None:
         if not self.open:
             return
         loop = self._network.loop
-        verdict = self._network.judge(Packet(source.node, target.node, DATA, 0, 0))
+        verdict = self._network.judge(Packet(source.node, target.node, data, 0, 0))
         if not isinstance(verdict, Verdict):
             loop.call_later(verdict, _arrived, target, arrive, context=target.context)
         elif verdict is Verdict.RESET or held_s >= self._patience_s:
             self.reset()
         else:
-            loop.call_later(AGAIN_S, self._send, source, target, arrive, held_s + AGAIN_S, context=NOBODY)
+            loop.call_later(AGAIN_S, self._send, source, target, arrive, data, held_s + AGAIN_S, context=NOBODY)
 
     def reset(self) -> None:
         """Both ends lose the connection, once they notice; what is on its way and arrives before that is heard.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 JSON = "application/json"
 SUCCESS_MAX = 299
 # The caller asks the gateway to answer so long before it stops listening itself.
-MARGIN_S = 0.5
+MARGIN_S = 0.1
 # Statuses for which HTTP itself knows a reason, and the nearest gRPC status.
 CODES = {404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE"}
 RESULTS = {"heartbeat": "heartbeat_receipt", "text": "text_analysis", "file": "file_report"}

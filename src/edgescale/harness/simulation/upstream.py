@@ -13,7 +13,7 @@ import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from edgescale.harness.simulation.calls import SimulatedCall, SimulatedUpload
-from edgescale.harness.simulation.line import Call, End, Line
+from edgescale.harness.simulation.line import OPENING, Call, End, Line
 from edgescale.harness.simulation.node import Node
 from edgescale.harness.simulation.rpc import Metadata, Method
 from edgescale.harness.simulation.served import Served, Status
@@ -71,7 +71,7 @@ class Link:
 
     async def connect(self) -> bool:
         """One message each way; False when nobody answers."""
-        self.to_server(lambda: self.to_gateway(self._answered))
+        self._line.to_far(lambda: self._line.to_near(self._answered, OPENING), OPENING)
         try:
             async with asyncio.timeout(CONNECT_S):
                 return await self._connected
