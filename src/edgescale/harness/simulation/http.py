@@ -22,6 +22,10 @@ Message = MutableMapping[str, Any]
 SERVER_ERROR = 500
 
 
+class BrokenOff(TimeoutError):
+    """The sender broke its body off, and listens no more."""
+
+
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
     """A complete response; names of headers are in lower case."""
@@ -58,7 +62,8 @@ async def http_call(
             there is whole.
 
     Raises:
-        Unavailable: nobody listens, the connection was reset, or the body broke off.
+        Unavailable: nobody listens, or the connection was reset.
+        BrokenOff: it was cut.
         TimeoutError: the deadline passed. Then, and when the caller is cancelled, the application sees a disconnect.
     """
     if not gateway.listening:
@@ -71,7 +76,7 @@ async def http_call(
             answer = await exchange.answer
     finally:
         exchange.leave()
-    if isinstance(answer, Unavailable):
+    if isinstance(answer, Exception):
         raise answer
     return answer
 
@@ -97,7 +102,7 @@ class Exchange:
     def __init__(
         self, world: "World", client: str, gateway: "GatewayLife", scope: dict[str, Any], pieces: Iterator[bytes | None]
     ) -> None:
-        self.answer: asyncio.Future[HttpAnswer | Unavailable] = world.loop.create_future()
+        self.answer: asyncio.Future[HttpAnswer | Unavailable | BrokenOff] = world.loop.create_future()
         near = End(client, contextvars.copy_context(), self._lost)
         far = End(gateway.node.name, gateway.node.context, self._disconnected)
         self.line = Line(world.network, near, far)
@@ -125,14 +130,14 @@ class Exchange:
     def _lost(self) -> None:
         self._answered(Unavailable("the connection was reset"))
 
-    def _answered(self, answer: HttpAnswer | Unavailable) -> None:
+    def _answered(self, answer: HttpAnswer | Unavailable | BrokenOff) -> None:
         if not self.answer.done():
             self.answer.set_result(answer)
 
     def _send_piece(self) -> None:
         """The application wants more of the body."""
         if self._following is None:
-            self._answered(Unavailable("the body broke off"))
+            self._answered(BrokenOff())
             self.line.to_far(self._disconnected)
         else:
             self._on_its_way = True

@@ -98,7 +98,7 @@ async def upload_file(
     """Send a file as a raw body, and declare its size.
 
     Raises:
-        EdgeScaleError, TimeoutError: as `submit_text`; `Unavailable` where it was cut.
+        EdgeScaleError, TimeoutError: as `submit_text`; the latter also where it was cut.
     """
     headers = {
         "content-type": "application/octet-stream",

@@ -13,7 +13,7 @@ import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from edgescale.harness.simulation.calls import SimulatedCall, SimulatedUpload
-from edgescale.harness.simulation.line import OPENING, Call, End, Line
+from edgescale.harness.simulation.line import AGAIN_S, NOBODY, OPENING, Call, End, Line
 from edgescale.harness.simulation.node import Node
 from edgescale.harness.simulation.rpc import Metadata, Method
 from edgescale.harness.simulation.served import Served, Status
@@ -55,14 +55,19 @@ class Link:
         self.rng = rng
         self.calls: dict[SimulatedCall, None] = {}
         self.served: dict[Served, None] = {}
+        self._world = world
         self._ingestion = ingestion
+        self._unheard = False
         self._connected: asyncio.Future[bool] = world.loop.create_future()
         near = End(gateway.name, gateway.context, self._lost_here)
         far = End(self.server.name, self.server.context, self._lost_there)
         self._line = Line(world.network, near, far, patience_s=UNACKNOWLEDGED_S)
         # A process that dies resets its connections; a machine that is gone does not.
         for node in (gateway, self.server):
-            node.died.add_done_callback(lambda _: world.loop.call_later(KEEPALIVE_S, self._line.reset))
+            node.died.add_done_callback(self._died, context=NOBODY)
+
+    def _died(self, _: object) -> None:
+        self.loop.call_later(KEEPALIVE_S, self._line.reset, context=NOBODY)
 
     @property
     def usable(self) -> bool:
@@ -96,10 +101,18 @@ class Link:
 
     def to_server(self, arrive: Call) -> None:
         """Send something of a call."""
-        if self.server.crashed:
-            # Nothing acknowledges it: the machine is gone, or the reset is on its way.
-            self.loop.call_later(UNACKNOWLEDGED_S, self._line.reset)
         self._line.to_far(arrive)
+        if self.server.crashed and not self._unheard:
+            self._unheard = True
+            self._send_again(UNACKNOWLEDGED_S)
+
+    def _send_again(self, patience_s: float) -> None:
+        """Nothing acknowledges what was sent to a machine that is gone. The next life at its address resets it."""
+        reborn = self._world.incarnations[self.server.name] > self.server.incarnation
+        if reborn or patience_s <= 0:
+            self._line.reset()
+        else:
+            self.loop.call_later(AGAIN_S, self._send_again, patience_s - AGAIN_S, context=NOBODY)
 
     def to_gateway(self, arrive: Call) -> None:
         """Send something of a call back."""
