@@ -81,6 +81,8 @@ class World:
     def new_node(self, name: str) -> tuple[Node, SimulatedChance]:
         """The next life of a process, and its clock and chance."""
         self.incarnations[name] = self.incarnations.get(name, 0) + 1
+        # A machine that is back answers whatever still comes over its old connections with resets.
+        self.network.reset_all(name)
         node = Node(self.loop, name, self.incarnations[name])
         return node, SimulatedChance(self.loop, self.rng(node.actor), wall_offset_ms=self.clocks.get(name, 0))
 
