@@ -7,7 +7,7 @@ import time
 from edgescale.harness.campaign_result import Job, Offence, Result, ruined, seed_of
 from edgescale.harness.plan import Plan
 
-DEADLY, DEAD_HOST, SILENT, BROKEN, UNSURE = 13, 14, 15, 17, 19
+DEADLY, DEAD_HOST, SILENT, BROKEN, UNSURE, FOREVER = 13, 14, 15, 17, 19, 99
 
 
 def work(job: Job, mutant: str = "") -> Result:
@@ -20,7 +20,7 @@ def work(job: Job, mutant: str = "") -> Result:
     if seed == SILENT:
         os._exit(0)
     if seed == BROKEN or (mutant == "broken_door" and seed % 5 == 4):
-        return bad(job, Offence("P2", "two_results", f"request {seed} was answered twice"))
+        return bad(job, Offence("P2", "two_results", f"request {seed} was answered twice", story="a sad one"))
     if seed == UNSURE:
         return bad(job, Offence("P6", "unknown: nothing", "unknown: nothing"), outcome="unknown")
     outcomes = {f"P{number}": "valid" for number in range(1, 9)}
@@ -48,7 +48,6 @@ def bad(job: Job, offence: Offence, outcome: str = "invalid") -> Result:
         requests=10,
         cpu_s=0.5,
         trace=f"trace of {seed_of(job)}",
-        story="a sad one",
     )
 
 
@@ -66,3 +65,10 @@ def sleepy(_job: Job, _mutant: str = "") -> Result:
     """Never ends."""
     time.sleep(3_600)
     raise AssertionError
+
+
+def who(job: Job, _mutant: str = "") -> Result:
+    """Tells its process."""
+    if job == FOREVER:
+        time.sleep(3_600)
+    return Result(seed_of(job), outcomes={"P1": "valid"}, trace=str(os.getpid()))

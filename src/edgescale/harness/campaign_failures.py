@@ -10,9 +10,10 @@ from edgescale.harness.campaign_result import Offence, Result
 from edgescale.harness.plan import Plan
 from edgescale.harness.regressions import Regression
 from edgescale.harness.shrink import Budget, shrink
+from edgescale.harness.shrink_guesses import guesses
 
 # Shrinks a plan that shows a bug, and says what became of it; see `shrunk_by`.
-Shrinker = Callable[[Plan, tuple[str, str]], Result]
+Shrinker = Callable[[Plan, Offence], Result]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,14 @@ class Counterexample:
 
     Attributes:
         bug: that was shrunk.
-        result: of the shrunk plan.
+        plan: the smallest that was found.
+        offence: how that plan shows it.
         path: where that plan is.
     """
 
     bug: Bug
-    result: Result
+    plan: Plan
+    offence: Offence
     path: Path
 
 
@@ -60,8 +63,11 @@ def bugs_of(failures: Sequence[Result]) -> Sequence[Bug]:
 def shrunk_by(hosts: Hosts, mutant: str = "", budget: Budget | None = None) -> Shrinker:
     """A shrinker whose runs are done by hosts; a plan is bad when it shows the same bug."""
 
-    def shrunk(plan: Plan, key: tuple[str, str]) -> Result:
-        small = shrink(plan, lambda candidate: hosts.judge(candidate, mutant).has(key), budget)
+    def shrunk(plan: Plan, offence: Offence) -> Result:
+        def is_bad(candidate: Plan) -> bool:
+            return hosts.judge(candidate, mutant).shows(offence.key) is not None
+
+        small = shrink(plan, is_bad, budget, guesses=guesses(offence.request_ids, offence.at_ms))
         return hosts.judge(small, mutant)
 
     return shrunk
@@ -75,15 +81,11 @@ def counterexamples(bugs: Sequence[Bug], shrunk: Shrinker, folder: Path) -> Iter
     """
     for bug in bugs:
         if bug.first.plan is not None:
-            result = shrunk(bug.first.plan, bug.offence.key)
+            result = shrunk(bug.first.plan, bug.offence)
+            plan, offence = result.plan or bug.first.plan, result.shows(bug.offence.key) or bug.offence
             path = folder / f"{_slug(*bug.offence.key)}-{bug.first.seed}.json"
-            Regression(result.plan or bug.first.plan, found=_sentence(bug, result)).dump(path)
-            yield Counterexample(bug, result, path)
-
-
-def _sentence(bug: Bug, result: Result) -> str:
-    told = next((offence for offence in result.offences if offence.key == bug.offence.key), bug.offence)
-    return f"{told.promise} {told.rule}: {told.sentence}"
+            Regression(plan, found=f"{offence.promise} {offence.rule}: {offence.sentence}").dump(path)
+            yield Counterexample(bug, plan, offence, path)
 
 
 def _slug(*words: str) -> str:

@@ -9,6 +9,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -99,6 +100,9 @@ def _fork(order: Order, work: Work) -> Iterator[Result]:
 def _work_off(order: Order, work: Work, sender: "Connection[Result, None]") -> None:
     """What a fork does."""
     end_with_parent()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    # A world that ends in the midst of its work leaves coroutines that never began.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     for job in order.jobs:
         signal.alarm(RUN_S_MAX)
         result = work(job, order.mutant)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from edgescale.harness.checkers import Finding, Outcome, Verdict
+from edgescale.harness.checkers import Outcome
 from edgescale.harness.plan import Fault, Plan
 
 # What is to be run: a seed, of which the child makes a plan, or a plan.
@@ -25,11 +25,17 @@ class Offence:
         promise: P1 to P8, or RUN.
         rule: which part of it, for programs; two offences of one promise and rule are taken for the same bug.
         sentence: for people.
+        request_ids: whom it happened to, where it is about single requests.
+        at_ms: when it had happened, from the beginning of the run; 0 where nobody knows.
+        story: the counterexample, told for people; may be empty.
     """
 
     promise: str
     rule: str
     sentence: str
+    request_ids: tuple[str, ...] = ()
+    at_ms: int = 0
+    story: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -53,7 +59,6 @@ class Result:
         virtual_s, cpu_s: simulated time, and the processor time it took.
         turns: of the event loop.
         trace: the digest of the history; the same for the same plan, always.
-        story: a bad run told for people; may be empty.
     """
 
     seed: int
@@ -68,16 +73,15 @@ class Result:
     cpu_s: float = 0.0
     turns: int = 0
     trace: str = ""
-    story: str = ""
 
     @property
     def good(self) -> bool:
         """Whether the simulation ended well and every promise was kept for sure."""
         return not self.offences
 
-    def has(self, key: tuple[str, str]) -> bool:
-        """Whether it shows this bug."""
-        return any(offence.key == key for offence in self.offences)
+    def shows(self, key: tuple[str, str]) -> Offence | None:
+        """How it shows this bug; None when it does not."""
+        return next((offence for offence in self.offences if offence.key == key), None)
 
     def breaks(self, promise: str) -> bool:
         """Whether this promise was found broken; a promise of which nothing can be said is not."""
@@ -92,25 +96,7 @@ def seed_of(job: Job) -> int:
 def ruined(job: Job, rule: str, sentence: str, *, story: str = "") -> Result:
     """The result of a run that no verdict was reached on."""
     plan = None if isinstance(job, int) else job
-    return Result(seed_of(job), plan, offences=(Offence(RUN, rule, sentence),), story=story)
-
-
-def offences_of(failure: str, verdicts: Iterable[Verdict]) -> tuple[Offence, ...]:
-    """Everything that is wrong with a run, one for each promise and rule."""
-    found = [Offence(RUN, failure.partition(":")[0], failure)] if failure else []
-    for verdict in verdicts:
-        found += [Offence(verdict.promise, finding.rule, finding.sentence) for finding in verdict.findings]
-        if verdict.outcome == "unknown":
-            found += [Offence(verdict.promise, f"unknown: {doubt}", f"unknown: {doubt}") for doubt in verdict.doubts]
-    first: dict[tuple[str, str], Offence] = {}
-    for offence in found:
-        first.setdefault(offence.key, offence)
-    return tuple(first.values())
-
-
-def finding_of(verdicts: Iterable[Verdict]) -> Finding | None:
-    """The first finding: that of the first broken promise."""
-    return next((finding for verdict in verdicts for finding in verdict.findings), None)
+    return Result(seed_of(job), plan, offences=(Offence(RUN, rule, sentence, story=story),))
 
 
 def overlaps(faults: Iterable[Fault]) -> frozenset[tuple[str, str]]:

@@ -4,11 +4,11 @@ import traceback
 from collections import Counter
 from contextlib import nullcontext
 
-from edgescale.harness.campaign_result import Job, Result, finding_of, offences_of, overlaps, ruined
+from edgescale.harness.campaign_offences import offences_of
+from edgescale.harness.campaign_result import Job, Result, overlaps, ruined
 from edgescale.harness.expand import plan_of
 from edgescale.harness.mutants import find
 from edgescale.harness.simulation.run import Run, simulate
-from edgescale.harness.timeline import last_events, timeline
 
 
 def work(job: Job, mutant: str = "") -> Result:
@@ -25,7 +25,7 @@ def work(job: Job, mutant: str = "") -> Result:
 
 def result_of(run: Run) -> Result:
     """What is counted and told of a run."""
-    offences = offences_of(run.failure, run.verdicts)
+    offences = offences_of(run.history, run.failure, run.verdicts)
     return Result(
         seed=run.plan.seed,
         plan=run.plan if offences else None,
@@ -39,10 +39,4 @@ def result_of(run: Run) -> Result:
         cpu_s=run.cpu_s,
         turns=run.turns,
         trace=run.trace,
-        story=_story(run) if offences else "",
     )
-
-
-def _story(run: Run) -> str:
-    finding = finding_of(run.verdicts)
-    return timeline(run.history, finding) if finding and not run.failure else last_events(run.history)

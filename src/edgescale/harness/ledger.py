@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgescale.harness.campaign_result import Result
+from edgescale.harness.campaign_result import RUN, Result
 from edgescale.harness.checkers import CHECKERS, Outcome
 from edgescale.harness.markers import MARKERS
 
@@ -84,6 +84,11 @@ class Ledger:
         return self.runs > 0 and not self.bad and not self.unlike
 
     @property
+    def failed(self) -> int:
+        """How many simulations did not come to their end."""
+        return sum(any(offence.promise == RUN for offence in result.offences) for result in self.bad)
+
+    @property
     def seeds_per_s(self) -> float:
         """Runs in a second of real time, all processes together."""
         return self.runs / self.wall_s if self.wall_s else 0.0
@@ -136,6 +141,7 @@ class Ledger:
             "simulated_h": round(self.virtual_s / 3600, 4),
             "compression": round(self.compression, 1),
             "turns": self.turns,
+            "failed": self.failed,
             "verdicts": self.grid(),
             "twice": self.twice,
             "unlike": self.unlike,

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from edgescale.harness.campaign_failures import Bug, Counterexample
 from edgescale.harness.campaign_mutants import Hunt, Named, all_caught, median_seeds
+from edgescale.harness.campaign_result import RUN
 from edgescale.harness.checkers import CHECKERS
 from edgescale.harness.ledger import Ledger
 from edgescale.harness.plan import Plan
@@ -26,8 +27,11 @@ def console_of() -> Console:
 def print_ledger(console: Console, ledger: Ledger) -> None:
     """Verdicts, figures, what was reached and what was not."""
     console.print(_grid(ledger))
+    figures = Table.grid(padding=(0, 2))
+    figures.add_column(justify="right", style="bold", no_wrap=True)
     for name, figure in _figures(ledger):
-        console.print(Text.assemble((f"{name:>16}  ", "bold"), figure), soft_wrap=False)
+        figures.add_row(name, Text(figure))
+    console.print(figures)
     console.print()
 
 
@@ -36,12 +40,18 @@ def _grid(ledger: Ledger) -> Table:
     table = Table("", "promise", title=f"{ledger.runs:,} runs{under}", title_justify="left")
     for name in ("valid", "invalid", "unknown", "first seed"):
         table.add_column(name, justify="right")
+    failed = ledger.failed
+    table.add_row(RUN, "it ends by itself", f"{ledger.runs - failed:,}", _red(failed), "0", _seed(ledger, RUN))
     for checker in CHECKERS:
         counts = ledger.grid()[checker.promise]
-        seed = ledger.first_failure(checker.promise)
         told = [f"{counts['valid']:,}", _red(counts["invalid"]), _red(counts["unknown"])]
-        table.add_row(checker.promise, checker.title, *told, "" if seed is None else str(seed))
+        table.add_row(checker.promise, checker.title, *told, _seed(ledger, checker.promise))
     return table
+
+
+def _seed(ledger: Ledger, promise: str) -> str:
+    seed = ledger.first_failure(promise)
+    return "" if seed is None else str(seed)
 
 
 def _red(count: int) -> str:
@@ -88,8 +98,8 @@ def print_bugs(console: Console, ledger: Ledger, bugs: Sequence[Bug], small: Seq
         )
         item = shrunk.get(offence.key)
         if item is not None:
-            _plain(console, f"  {plan_line(item.path, ledger.mutant)}  (shrunk: {_size(item.result.plan)})")
-        _plain(console, f"\n{item.result.story if item is not None else bug.first.story}")
+            _plain(console, f"  {plan_line(item.path, ledger.mutant)}  (shrunk: {_size(item.plan)})")
+        _plain(console, f"\n{item.offence.story if item is not None else offence.story}")
 
 
 def _seeds(seeds: Sequence[int]) -> str:
@@ -97,9 +107,7 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"{len(seeds):,} run{'s' if len(seeds) > 1 else ''}: {told}"
 
 
-def _size(plan: Plan | None) -> str:
-    if plan is None:
-        return "it fails no longer"
+def _size(plan: Plan) -> str:
     size = f"{len(plan.requests)} requests, {len(plan.faults)} faults"
     if plan.shuffled_to < 0:
         return size

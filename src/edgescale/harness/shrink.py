@@ -17,10 +17,12 @@ from hypothesis.errors import NoSuchExample
 
 from edgescale.harness.plan import Plan
 from edgescale.harness.shrink_cuts import Cut, leaving_out, simplifying
-from edgescale.harness.shrink_schedule import IsBad, in_order, shortest_window
+from edgescale.harness.shrink_schedule import IsBad, calm, shortest_window
 
 # Cuts in a round: more make Hypothesis slow, fewer make many rounds.
 CUTS_MAX = 16
+# Blocks of requests and faults that are left out at first.
+BLOCKS_MIN = 4
 # A number that is hardly ever drawn as 0.
 UNLIKELY = 1_000
 SETTINGS = settings(
@@ -74,44 +76,63 @@ class _Judge:
         return self._known[digest]
 
 
-def shrink(plan: Plan, is_bad: IsBad, budget: Budget | None = None) -> Plan:
+def shrink(plan: Plan, is_bad: IsBad, budget: Budget | None = None, *, guesses: Sequence[Cut] = ()) -> Plan:
     """The smallest plan found that is bad, too; the given one where none is.
 
     Args:
         plan: is bad.
         is_bad: whether a plan fails in the way that is looked for; asked again, it must say the same.
         budget: None for the usual one.
+        guesses: cuts that may do most of the work at once, the boldest first.
     """
     judge = _Judge(is_bad, plan, budget or Budget())
     with suppress(_Spent):
+        _begin(judge, guesses)
         _shrink(judge)
     return judge.best
 
 
+def _begin(judge: _Judge, guesses: Sequence[Cut]) -> None:
+    """The boldest guess that is right; in order if possible, for what is left out then moves less of the rest."""
+    whole = judge.best
+    for guess in (*guesses, _nothing):
+        for plan in (calm(guess(whole)), guess(whole)):
+            if judge(plan):
+                judge.best = plan
+                return
+
+
+def _nothing(plan: Plan) -> Plan:
+    return plan
+
+
 def _shrink(judge: _Judge) -> None:
-    # Plans that do without chance shrink better: what is left out then moves less of the rest.
-    judge.best = in_order(judge.best, judge)
     before = None
     while judge.best != before:
         before = judge.best
         _thin_out(judge)
         _make_cuts(judge, simplifying(judge.best))
-    judge.best = in_order(judge.best, judge)
+    if judge(calm(judge.best)):
+        judge.best = calm(judge.best)
     for window in shortest_window(judge.best, judge):
         judge.best = window
 
 
 def _thin_out(judge: _Judge) -> None:
-    """Leave requests and faults out, in ever smaller blocks, until each that is left is needed."""
-    blocks = CUTS_MAX
+    """Leave requests and faults out, in blocks that become smaller as that gets harder, until each is needed."""
+    blocks = BLOCKS_MIN
     while True:
         before = judge.best
         cuts = leaving_out(before, blocks)
         _make_cuts(judge, cuts)
-        if judge.best == before:
-            if len(cuts) == len(before.requests) + len(before.faults):
-                return
+        if judge.best == before and len(cuts) == _size(before):
+            return
+        if 2 * _size(judge.best) > _size(before):
             blocks *= 2
+
+
+def _size(plan: Plan) -> int:
+    return len(plan.requests) + len(plan.faults)
 
 
 def _make_cuts(judge: _Judge, cuts: Sequence[Cut]) -> None:

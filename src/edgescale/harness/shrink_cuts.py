@@ -6,7 +6,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TypeVar
 
-from edgescale.harness.plan import Fault, Plan, Request
+from edgescale.harness.plan import Fault, Option, Plan, Request
 
 T = TypeVar("T")
 Cut = Callable[[Plan], Plan]
@@ -15,6 +15,8 @@ ROUND_MS = (1_000, 100)
 # Of a request, what can have its default. Its workload is for people.
 PLAIN = ("script", "deadline_ms", "respond_async", "cancel_after_ms", "cut_after_bytes")
 SMALL_BYTES = 1_000
+# Settings that make room for a failure with few requests.
+TIGHT: Mapping[str, Option] = {"lane_caps": "text=2,file=2", "worker_lanes": "text=1,heartbeat=1,file=1"}
 
 
 def leaving_out(plan: Plan, count: int) -> Sequence[Cut]:
@@ -51,6 +53,7 @@ def _of_the_world(plan: Plan) -> Iterator[Cut]:
     for name in ("settings", "redis", "clocks"):
         for key in getattr(plan, name):
             yield partial(_without_key, name, key)
+    yield from (partial(_tightened, name) for name in TIGHT)
     for kind, count in plan.services.items():
         least = 0 if kind == "gateway" else 1
         yield from (partial(_with_fewer, kind, fewer) for fewer in range(least, count))
@@ -59,6 +62,10 @@ def _of_the_world(plan: Plan) -> Iterator[Cut]:
 def _without_key(name: str, key: str, plan: Plan) -> Plan:
     values: Mapping[str, object] = getattr(plan, name)
     return replace(plan, **{name: {other: value for other, value in values.items() if other != key}})  # type: ignore[arg-type]
+
+
+def _tightened(name: str, plan: Plan) -> Plan:
+    return replace(plan, settings={**plan.settings, name: TIGHT[name]}) if name in plan.settings else plan
 
 
 def _with_fewer(kind: str, count: int, plan: Plan) -> Plan:

@@ -28,6 +28,8 @@ SAME_MAX = 3
 EVENTS_MAX, ENDS, NEAR = 120, 30, 6
 LAST_EVENTS = 40
 DIGEST_CHARACTERS = 8
+# Fields that repeat who acts.
+SAID_ANYWAY = frozenset({"consumer"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,11 @@ def _took(event: Event, begun: dict[tuple[str, int | None], int]) -> int | None:
 def _what(event: Event) -> str:
     """Operation, phase and fields, as far as they say something."""
     phase = {"invoke": " begins", "ok": "" if event.call is None else " ok", "fail": " FAILS", "info": " unclear"}
-    fields = [_field(name, value) for name, value in event.fields.items() if value not in (None, "", False)]
+    fields = [
+        _field(name, value)
+        for name, value in event.fields.items()
+        if value not in (None, "", False) and name not in SAID_ANYWAY
+    ]
     return "  ".join([event.operation + phase[event.phase], " ".join(fields)]).rstrip()
 
 
