@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from itertools import pairwise
 
-from edgescale.harness.checkers.calls import Call, client_calls, submissions
+from edgescale.harness.checkers.calls import Call, client_calls, may_have_died, submissions
 from edgescale.harness.checkers.entries import Entries
 from edgescale.harness.history import History, Phase
 
@@ -41,6 +41,12 @@ def unclear(*reasons: str) -> Evidence:
         return sum(was_stored(history, call.request_id) for call in dark if call.reason in reasons or not reasons)
 
     return count
+
+
+def doors_died(history: History) -> int:
+    """Submissions that ended in the dark as a service on their way crashed, and whose task was done."""
+    dark = [call for call in history.view(submissions) if call.phase in {"info", "open"} and not call.accepted]
+    return sum(may_have_died(history, call) and was_stored(history, call.request_id) for call in dark)
 
 
 def was_stored(history: History, request_id: str, state: str = "") -> bool:

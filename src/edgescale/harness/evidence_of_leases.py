@@ -68,8 +68,8 @@ def reclaimed_unheard(history: History) -> int:
 
 
 def reclaimed_after_unclear_settle(history: History) -> int:
-    """Entries that came again because their worker never heard whether they were settled."""
-    return sum(any(call.phase == "info" for call in held.settles) for held, _ in _takeovers(history))
+    """Entries that came again because their worker never got to settle them, or never heard that it had."""
+    return sum(any(call.phase in {"info", "open"} for call in held.settles) for held, _ in _takeovers(history))
 
 
 def renewals_refused(history: History) -> int:

@@ -45,7 +45,7 @@ MARKERS = (
     ),
     Marker("recovered", "a task was done whose caller had heard nothing", evidence.unclear()),
     Marker("caller_left", "a task was done although its caller had cancelled", evidence.unclear("CANCELLED")),
-    Marker("door_died", "a task was done although its ingestion process had died", evidence.unclear("CRASHED")),
+    Marker("door_died", "a task was done although its ingestion process had died", evidence.doors_died),
     # On the way back.
     Marker("fetched_after_wait", "a result was fetched after the wait for it had expired", evidence.fetched_after_wait),
     Marker("shared_result", "one result answered two waiting callers", evidence.shared_results),
@@ -65,7 +65,7 @@ MARKERS = (
     Marker("renewal_refused", "a renewal was refused: somebody else had the entry", leases.renewals_refused),
     Marker("lease_outlived", "a task took longer than a lease and was settled by its owner", leases.leases_outlived),
     Marker("died_after_storing", "a worker died between storing and knowing it", leases.died_after_storing),
-    Marker("settle_unclear", "an entry came again after an unclear settle", leases.reclaimed_after_unclear_settle),
+    Marker("settle_unclear", "an entry came again whose settle had never ended", leases.reclaimed_after_unclear_settle),
     Marker("settle_repeated", "a settle was repeated after its reply was lost", told),
     Marker("effect_repeated", "an effect was committed twice, under one result", leases.effects_repeated),
     # Poison.

@@ -55,7 +55,16 @@ class Delivery:
     @property
     def drained(self) -> bool:
         """Whether it may have been given back in such a way that the attempt does not count."""
-        return self.returned is not None and self.returned.start.number("deliveries", self.attempt) < self.attempt
+        return self.returned is not None and self.returned.start.number("deliveries", self.attempt) < self.tried(
+            self.returned
+        )
+
+    def tried(self, call: Call) -> int:
+        """The attempt that a call of its worker ended.
+
+        Not the delivery's own where the worker reclaimed what it was still at: it goes on with the attempt it began.
+        """
+        return call.start.number("attempt", self.attempt)
 
     @property
     def ended(self) -> bool:
@@ -99,11 +108,9 @@ class Entry:
         place = self.deliveries.index(delivery) + 1 if delivery else 0
         return self.deliveries[place] if place < len(self.deliveries) else None
 
-    def last_of(self, consumer: str, attempt: int = 0) -> Delivery | None:
-        """The consumer's last delivery, of this attempt if one is named; None when it had none."""
-        own = [delivery for delivery in reversed(self.deliveries) if delivery.consumer == consumer]
-        named = [delivery for delivery in own if delivery.attempt == attempt]
-        return next(iter(named or own), None)
+    def last_of(self, consumer: str) -> Delivery | None:
+        """The consumer's last delivery, None when it had none."""
+        return next((delivery for delivery in reversed(self.deliveries) if delivery.consumer == consumer), None)
 
 
 def consumer_of(event: Event) -> str:
@@ -172,7 +179,7 @@ class Entries:
             case "deliver":
                 entry.deliveries.append(Delivery(event))
             case "renew" | "settle" | "give_back":
-                _assign(entry.last_of(consumer_of(event), event.number("attempt")), call)
+                _assign(entry.last_of(consumer_of(event)), call)
 
 
 def _turn(delivery: Delivery, forgot: Sequence[int]) -> tuple[int, int, bool, int]:

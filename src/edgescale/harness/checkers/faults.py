@@ -18,7 +18,8 @@ class Window:
     Attributes:
         kind: `down` is from a crash or stop to the next `ready`, and before the first one; `lost` is a moment.
         names: of the nodes that suffer, without incarnation.
-        span: its time; without end when it never healed.
+        span: its time; without end when it never healed. What a clock stamped while it was ahead seems young until
+            time has caught up, so that the end of a jump is the later for it.
         fault: the fault's name, else empty.
     """
 
@@ -93,6 +94,7 @@ class _Windows:
     def _close(self, kind: Kind, begun: Event, end_ns: int) -> None:
         names = begun.text("targets") or begun.text("node") or begun.name
         bare = frozenset(name.strip().partition("#")[0] for name in names.split(","))
+        end_ns += max(begun.number("jump_ms"), 0) * NS_PER_MS
         self.closed.append(Window(kind, bare, Span(begun.time_ns, end_ns), begun.text("fault")))
 
 

@@ -64,16 +64,19 @@ def _tries(case: Case, history: History, entry: Entry) -> None:
 def _last_try(case: Case, history: History, held: Delivery) -> None:
     """Who fails at the last try buries the task, and does not hand it back for another one."""
     returned = held.returned
-    last = held.attempt >= history.header.terms.attempts_max
-    if last and returned is not None and not held.drained:
+    if returned is not None and not held.drained and held.tried(returned) >= history.header.terms.attempts_max:
         sentence = f"{held.event.request_id} failed at its last try, and was handed back for another one"
         case.find("not_buried", sentence, held.event, returned.start)
 
 
 def _buried_early(history: History, held: Delivery) -> bool:
-    ends = [call.end for call in held.settles if call.end is not None]
-    buried = any(end.text("status") == "settled" and end.text("state") == DEAD for end in ends)
-    return buried and held.attempt < history.header.terms.attempts_max
+    return any(
+        call.end is not None
+        and call.end.text("status") == "settled"
+        and call.end.text("state") == DEAD
+        and held.tried(call) < history.header.terms.attempts_max
+        for call in held.settles
+    )
 
 
 def _ends_early(history: History, event: Event) -> bool:

@@ -150,6 +150,9 @@ class Clients:
         operation = {"fetch": "fetch", "file": "upload"}.get(request.action, "submit")
         self._note(request, operation, "invoke", call, self._question(request))
         phase, fields = await self._outcome(self._limited(request))
+        if request.cut_after_bytes != UNCUT and phase == "info":
+            # Whatever it was told, it was gone before.
+            fields = {"reason": "CUT"}
         self.ended += 1
         self._note(request, operation, phase, call, fields)
 

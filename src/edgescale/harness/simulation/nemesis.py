@@ -33,12 +33,14 @@ class Nemesis:
         await asyncio.sleep(fault.at_ms / 1000)
         kind = FAULTS[fault.name]
         recorder, call = self._world.recorder, self._world.recorder.new_call()
+        noted = {"fault": fault.name, "targets": self._targets(fault)}
+        jump = {name: value for name, value in fault.options.items() if name == "jump_ms"}
         if kind.noted:
-            recorder.note(NAME, "fault", "invoke", call=call, fault=fault.name, targets=self._targets(fault))
+            recorder.write(NAME, "fault", "invoke", call, "", noted | jump)
         async with asynccontextmanager(kind.make)(self._world, fault):
             await asyncio.sleep(fault.for_ms / 1000)
         if kind.noted:
-            recorder.note(NAME, "fault", "ok", call=call, fault=fault.name, targets=self._targets(fault))
+            recorder.write(NAME, "fault", "ok", call, "", noted)
 
     def _targets(self, fault: Fault) -> str:
         """Who suffers, as histories name it."""
