@@ -1,7 +1,7 @@
 """What simulated clients do through a gateway, told as `clients.py` tells it of gRPC."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -93,20 +93,21 @@ async def upload_file(
     deadline_s: float,
     respond_async: bool = False,
     cut_after_bytes: int | None = None,
-    piece_bytes: int = CHUNK_BYTES_MAX,
+    declare_size: bool = False,
 ) -> Answer:
-    """Send a file as a raw body, and declare its size.
+    """Send a file as a raw body, in pieces; without its size, only its end tells that it is whole.
 
     Raises:
         EdgeScaleError, TimeoutError: as `submit_text`; the latter also where it was cut.
     """
     headers = {
         "content-type": "application/octet-stream",
-        "content-length": str(len(content)),
         "idempotency-key": request_id,
         "prefer": _prefer(deadline_s, respond_async),
     }
-    pieces = _pieces(content, piece_bytes)
+    if declare_size:
+        headers["content-length"] = str(len(content))
+    pieces = (content[at : at + CHUNK_BYTES_MAX] for at in range(0, len(content), CHUNK_BYTES_MAX))
     path = f"/v1/files?name={quote(name, safe='')}"
     answer = await http_call(
         world, client, gateway, "POST", path, headers, pieces, timeout_s=deadline_s, cut_after_bytes=cut_after_bytes
@@ -239,7 +240,3 @@ def _document(answer: HttpAnswer) -> dict[str, Any]:
 
 def _prefer(deadline_s: float, respond_async: bool) -> str:  # noqa: FBT001 - a member of the request
     return "respond-async" if respond_async else f"wait={max(1, int(deadline_s - MARGIN_S))}"
-
-
-def _pieces(content: bytes, piece_bytes: int) -> Iterable[bytes]:
-    return (content[at : at + piece_bytes] for at in range(0, len(content), piece_bytes))
