@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
 from edgescale.harness.plan import Plan
-from edgescale.harness.shrink_cuts import Cut, leaving_out, simplifying
+from edgescale.harness.shrink_cuts import Cut, leaving_out, of_the_rest, of_the_world
 from edgescale.harness.shrink_schedule import IsBad, calm, shortest_window
 
 # Cuts in a round: more make Hypothesis slow, fewer make many rounds.
@@ -107,20 +107,31 @@ def _nothing(plan: Plan) -> Plan:
 
 
 def _shrink(judge: _Judge) -> None:
+    _halve(judge)
     before = None
     while judge.best != before:
         before = judge.best
+        # A world with less room may need fewer requests.
+        _make_cuts(judge, of_the_world(judge.best))
         _thin_out(judge)
-        _make_cuts(judge, simplifying(judge.best))
+        _make_cuts(judge, of_the_rest(judge.best))
     if judge(calm(judge.best)):
         judge.best = calm(judge.best)
     for window in shortest_window(judge.best, judge):
         judge.best = window
 
 
+def _halve(judge: _Judge) -> None:
+    """Leave large blocks of requests and faults out as long as that is easy."""
+    before = None
+    while before is None or 2 * _size(judge.best) <= _size(before):
+        before = judge.best
+        _make_cuts(judge, leaving_out(before, BLOCKS_MIN))
+
+
 def _thin_out(judge: _Judge) -> None:
     """Leave requests and faults out, in blocks that become smaller as that gets harder, until each is needed."""
-    blocks = BLOCKS_MIN
+    blocks = CUTS_MAX
     while True:
         before = judge.best
         cuts = leaving_out(before, blocks)

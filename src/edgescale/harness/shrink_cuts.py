@@ -43,9 +43,14 @@ def _without_faults(block: frozenset[Fault], plan: Plan) -> Plan:
     return replace(plan, faults=tuple(fault for fault in plan.faults if fault not in block))
 
 
-def simplifying(plan: Plan) -> Sequence[Cut]:
-    """Cuts that change what is there: fewer processes, default settings, rounder times, plainer requests and faults."""
-    cuts = [*_of_the_world(plan), *_of_times(), *_of_faults(plan), *_of_requests(plan)]
+def of_the_world(plan: Plan) -> Sequence[Cut]:
+    """Cuts of what requests and faults meet: fewer processes, default settings or tight ones, right clocks."""
+    return [cut for cut in _of_the_world(plan) if cut(plan) != plan]
+
+
+def of_the_rest(plan: Plan) -> Sequence[Cut]:
+    """Cuts of what requests and faults are: rounder times, shorter faults, plainer requests."""
+    cuts = [*_of_times(), *_of_faults(plan), *_of_requests(plan)]
     return [cut for cut in cuts if cut(plan) != plan]
 
 

@@ -30,6 +30,8 @@ LAST_EVENTS = 40
 DIGEST_CHARACTERS = 8
 # Fields that repeat who acts.
 SAID_ANYWAY = frozenset({"consumer"})
+# Of a short history all is told: so many events of other requests.
+STRANGERS_MAX = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,19 @@ def timeline(history: History, finding: Finding) -> str:
     for request_id in finding.request_ids:
         events = [event for event in finding.story if event.request_id == request_id]
         lines += [f"request {request_id}", *_section(history, events, finding.indices, spells), ""]
-    others = [event for event in finding.story if event.request_id not in finding.request_ids]
+    others = _others(history, finding)
     if others:
-        head = "and beside them" if finding.request_ids else "what happened"
+        head = "and beside that" if finding.request_ids else "what happened"
         lines += [head, *_section(history, others, finding.indices, spells), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _others(history: History, finding: Finding) -> Sequence[Event]:
+    """What else there is to tell: events that belong to no request; in a short history, those of the other requests."""
+    strangers = [event for event in history.events if event.request_id and event.request_id not in finding.request_ids]
+    told = strangers if len(strangers) <= STRANGERS_MAX else []
+    events = {event.index: event for event in [*finding.story, *told] if event.request_id not in finding.request_ids}
+    return sorted(events.values(), key=lambda event: event.index)
 
 
 def last_events(history: History, count: int = LAST_EVENTS) -> str:
