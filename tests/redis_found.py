@@ -7,6 +7,8 @@ FOUND = [
     # A limit of -1 is none, and so is no limit in the wrong place.
     "0 ZRANGE z0 0 1 LIMIT 0 -1",
     "0 ZRANGE z0 0 1 LIMIT 0 1",
+    # A cursor has 64 bits.
+    "0 SCAN 18446744073709551616",
     # Sizes have units; nothing is set when anything is wrong, and the first thing that is wrong is told.
     """
     0 CONFIG SET maxmemory 1kb

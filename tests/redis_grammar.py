@@ -416,6 +416,7 @@ LUA = [
     b"redis.call('XADD', KEYS[1], '*', 'a', 1); redis.call('XTRIM', KEYS[1], 'MAXLEN', 0)",
     b"redis.call('XADD', KEYS[1], '*', 'a', 1); redis.call('XADD', KEYS[1], '*', 'a', 2)",
     b"return redis.call('SPUBLISH', 'n0', 'from a script')",
+    b"return coroutine.wrap(function() return {redis.call('XINFO', 'STREAM', KEYS[1]), redis.pcall('GET')} end)()",
     b"string.sub = nil",
     b"return tostring(nil .. 'x')",
 ]

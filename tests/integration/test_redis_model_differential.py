@@ -38,6 +38,7 @@ FLAVOURS = {"valkey": VALKEY_9, "redis": REDIS_7_0}
 pytestmark = pytest.mark.timeout(120 + SEQUENCES)
 # Their confirmations come in place of replies; within a transaction that is not modelled.
 NOT_IN_TRANSACTIONS = {kind + verb + b"SUBSCRIBE" for kind in (b"", b"P", b"S") for verb in (b"", b"UN")}
+MID_SCAN = [[b"-1"], [b"007"]]
 ALL_KEYS = [*grammar.KEYS, *grammar.AGENTS, b"t2", b"agents", b"dead"]
 
 
@@ -82,6 +83,9 @@ def playable(twins: Twins, number: int, commands: Sequence[grammar.Command]) -> 
     """Whether the model is known to have this, and the twins can compare it."""
     within = commands[0] == [b"MULTI"] or twins.model.sessions[number].queued is not None
     if within and any(words[0] in NOT_IN_TRANSACTIONS for words in commands):
+        return False
+    # What is left of a scan depends on how the server's table is laid out.
+    if any(words[0] == b"SCAN" and words[1:2] in MID_SCAN for words in commands):
         return False
     # Replies in any order are compared as such for a single command only.
     return len(commands) == 1 or all(words[0] not in UNORDERED for words in commands)

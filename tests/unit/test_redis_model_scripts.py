@@ -38,6 +38,21 @@ def test_what_a_script_did_before_it_failed_stays_done() -> None:
     assert client.do("GET", "k") == b"v"
 
 
+@pytest.mark.parametrize("count", [999, 1_000, 1_001, 20_000])
+def test_neither_arguments_nor_replies_of_a_script_are_limited_by_luas_stack(count: int) -> None:
+    client = World().client()
+    client.do("HSET", "h", *range(2 * count))
+    body = "return {#KEYS, #ARGV, ARGV[#ARGV], #redis.call('HGETALL', 'h'), redis.call('HGETALL', 'h')}"
+    keys, args = [f"k{number}" for number in range(count)], range(count)
+    assert client.do("EVAL", body, count, *keys, *args) == [
+        count,
+        count,
+        b"%d" % (count - 1),
+        2 * count,
+        [b"%d" % number for number in range(2 * count)],
+    ]
+
+
 def test_time_stands_still_within_a_script() -> None:
     client = World().client()
     body = "local a, b = redis.call('TIME'), redis.call('TIME'); return {a[1] == b[1], a[2] == b[2]}"

@@ -16,9 +16,16 @@ ID_MAX = (1 << 2 * SEQUENCE_BITS) - 1
 _INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 # Wider than the above, as the server's parser is: leading blanks, a plus, leading zeros.
 _UNSIGNED = re.compile(rb"[ \t\n\v\f\r]*\+?[0-9]+")
+# So few that neither half can leave 64 bits.
+_USUAL_ID_BYTES_MAX = 20
 _BAD_ID = b"ERR Invalid stream ID specified as stream command argument"
 
 
+# The numbers and ids of a conversation are few and come again and again.
+_remembered = functools.lru_cache(maxsize=4096)
+
+
+@_remembered
 def integer(raw: bytes, problem: bytes = NOT_AN_INTEGER) -> int:
     """A signed 64-bit number in its one plain spelling.
 
@@ -64,17 +71,32 @@ def timeout_ms(raw: bytes) -> int:
     return value
 
 
+@_remembered
 def id_text(stream_id: int) -> bytes:
     """A stream id as clients see it."""
     return b"%d-%d" % (stream_id >> SEQUENCE_BITS, stream_id & SEQUENCE_MAX)
 
 
-def _unsigned(raw: bytes) -> int:
+@_remembered
+def _usual_id(raw: bytes) -> int | None:
+    """A stream id as `id_text` gives it; None for what needs a closer look."""
+    milliseconds, _, sequence = raw.partition(b"-")
+    if milliseconds.isdigit() and sequence.isdigit() and len(raw) <= _USUAL_ID_BYTES_MAX:
+        return int(milliseconds) << SEQUENCE_BITS | int(sequence)
+    return None
+
+
+def unsigned(raw: bytes, problem: bytes = _BAD_ID) -> int:
+    """An unsigned 64-bit number, spelled as the C library takes it.
+
+    Raises:
+        ReplyError: it is none; `problem` is the reply.
+    """
     if _UNSIGNED.fullmatch(raw):
         value = int(raw)
         if value <= SEQUENCE_MAX:
             return value
-    raise ReplyError(_BAD_ID)
+    raise ReplyError(problem)
 
 
 def stream_id(raw: bytes, missing_sequence: int = 0) -> int:
@@ -83,9 +105,12 @@ def stream_id(raw: bytes, missing_sequence: int = 0) -> int:
     Raises:
         ReplyError: it is none; `-` and `+` are none here.
     """
+    usual = _usual_id(raw)
+    if usual is not None:
+        return usual
     milliseconds, dash, sequence = raw.partition(b"-")
-    low = _unsigned(sequence) if dash else missing_sequence
-    return _unsigned(milliseconds) << SEQUENCE_BITS | low
+    low = unsigned(sequence) if dash else missing_sequence
+    return unsigned(milliseconds) << SEQUENCE_BITS | low
 
 
 def any_id(raw: bytes, missing_sequence: int = 0) -> int:
@@ -107,6 +132,9 @@ def range_start(raw: bytes) -> int:
     Raises:
         ReplyError: it is none, or nothing comes after it.
     """
+    usual = _usual_id(raw)
+    if usual is not None:
+        return usual
     if len(raw) > 1 and raw.startswith(b"("):
         value = stream_id(raw[1:])
         if value == ID_MAX:
@@ -121,6 +149,9 @@ def range_end(raw: bytes) -> int:
     Raises:
         ReplyError: it is none, or nothing comes before it.
     """
+    usual = _usual_id(raw)
+    if usual is not None:
+        return usual
     if len(raw) > 1 and raw.startswith(b"("):
         value = stream_id(raw[1:], SEQUENCE_MAX)
         if value == 0:

@@ -12,7 +12,8 @@ from edgescale.harness.simulation.redis.replies import NULL_ARRAY, Failure, Repl
 from edgescale.harness.simulation.redis.stream import Stream
 from edgescale.harness.simulation.redis.stream_commands import shown
 from edgescale.harness.simulation.redis.stream_groups import Place
-from edgescale.harness.simulation.redis.stream_reads import Read, resolve, serve, serve_group
+from edgescale.harness.simulation.redis.stream_read_words import Read
+from edgescale.harness.simulation.redis.stream_reads import Source, resolve, serve, serve_group
 
 if TYPE_CHECKING:
     from edgescale.harness.simulation.redis.model import RedisModel
@@ -53,11 +54,11 @@ class Waiters:
         self._queues: dict[bytes, dict[BlockedRead, None]] = {}
         self._ready: dict[bytes, None] = {}
 
-    def block(self, client: Client, read: Read, after: list[int]) -> None:
-        """Let the client wait for one of its streams, each read after its id."""
+    def block(self, client: Client, read: Read, sources: list[Source]) -> None:
+        """Let the client wait for one of its streams."""
         session = self._model.session_of(client)
         # Of a stream that is named twice, the first id counts.
-        waiter = BlockedRead(session, read, dict(zip(reversed(read.keys), reversed(after), strict=True)))
+        waiter = BlockedRead(session, read, {source.key: source.after for source in reversed(sources)})
         self._enter(waiter)
         session.block(timeout_ms=read.block_ms or 0, expired=lambda: NULL_ARRAY, leave=lambda: self._leave(waiter))
 
@@ -140,5 +141,4 @@ class Waiters:
             raise ReplyError(_GROUP_GONE)
         if stream.last_id <= group.last_id:
             return None
-        read.count = count
-        return by_key([[key, serve_group(waiter.session, read, Place(key, stream, read.group, group))]])
+        return by_key([[key, serve_group(waiter.session, read, Place(key, stream, read.group, group), count)]])

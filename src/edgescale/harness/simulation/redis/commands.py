@@ -53,7 +53,8 @@ class Command:
 
     def fits(self, argv: list[bytes]) -> bool:
         """Whether the number of words is right."""
-        return len(argv) == self.arity if self.arity > 0 else len(argv) >= -self.arity
+        arity = self.arity
+        return len(argv) == arity if arity > 0 else len(argv) >= -arity
 
 
 REGISTERED: list[tuple[Command, int]] = []
@@ -89,7 +90,9 @@ class CommandTable:
     def __init__(self, *, modern: bool) -> None:
         self._plain: dict[str, Command] = {}
         self._nested: dict[str, dict[str, Command]] = {}
+        # As they were spelled, so that few words are read twice.
         self._seen: dict[bytes, Command] = {}
+        self._seen_nested: dict[tuple[bytes, bytes], Command] = {}
         for entry, modern_flags in REGISTERED:
             if not entry.modern or modern:
                 flags = entry.flags | modern_flags * modern
@@ -110,16 +113,22 @@ class CommandTable:
 
     def find(self, argv: list[bytes]) -> Command | None:
         """The command of these words, whatever their number; None when there is none."""
-        known = self._seen.get(argv[0])
-        if known is not None:
-            return known
+        found = self._seen.get(argv[0])
+        if found is None and len(argv) > 1:
+            found = self._seen_nested.get((argv[0], argv[1]))
+        return found or self._look_up(argv)
+
+    def _look_up(self, argv: list[bytes]) -> Command | None:
         name = argv[0].decode("latin-1").lower()
         children = self._nested.get(name)
-        if children is not None:
-            return children.get(argv[1].decode("latin-1").lower()) if len(argv) > 1 else None
-        found = self._plain.get(name)
+        if children is None:
+            found = self._plain.get(name)
+            if found is not None:
+                self._seen[argv[0]] = found
+            return found
+        found = children.get(argv[1].decode("latin-1").lower()) if len(argv) > 1 else None
         if found is not None:
-            self._seen[argv[0]] = found
+            self._seen_nested[argv[0], argv[1]] = found
         return found
 
     def resolve(self, argv: list[bytes]) -> Command:
@@ -128,7 +137,7 @@ class CommandTable:
         Raises:
             ReplyError: there is none, or the number of words is wrong.
         """
-        found = self._seen.get(argv[0]) or self.find(argv)
+        found = self.find(argv)
         if found is None:
             raise self._unknown(argv)
         if not found.fits(argv):

@@ -1,6 +1,6 @@
 """Commands on keys of any type."""
 
-from edgescale.harness.simulation.redis.arguments import INT64_MAX, SYNTAX, glob, integer
+from edgescale.harness.simulation.redis.arguments import INT64_MAX, SYNTAX, glob, integer, unsigned
 from edgescale.harness.simulation.redis.client import Client
 from edgescale.harness.simulation.redis.commands import WRITE, command
 from edgescale.harness.simulation.redis.keyspace import TYPE_NAMES
@@ -109,8 +109,7 @@ def keys(client: Client, argv: list[bytes]) -> Reply:
 @command("scan", -2)
 def scan(client: Client, argv: list[bytes]) -> Reply:
     """SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]: all at once, as the server may."""
-    if not argv[1].isdigit():
-        raise ReplyError(b"ERR invalid cursor")
+    unsigned(argv[1], b"ERR invalid cursor")
     options = _scan_options(argv[2:], modern=client.model.flavour.modern)
     pattern, kind = glob(options.get(b"MATCH", b"*")), options.get(b"TYPE", b"").lower()
     found = [key for key in client.keyspace.live_keys() if pattern.fullmatch(key)]

@@ -41,7 +41,8 @@ class Keyspace:
 
     def find(self, key: bytes) -> Value | None:
         """The value, None when there is none or its time has come."""
-        if key in self.deadlines and self.deadlines[key] < self._now_ms():
+        deadline_ms = self.deadlines.get(key)
+        if deadline_ms is not None and deadline_ms < self._now_ms():
             self._on_expired(key)
             self.remove(key)
             return None
@@ -53,7 +54,7 @@ class Keyspace:
         Raises:
             ReplyError: it is of another kind.
         """
-        value = self.find(key)
+        value = self.find(key) if key in self.deadlines else self.values.get(key)
         if value is None or type(value) is kind:
             return value
         raise ReplyError(WRONG_TYPE)

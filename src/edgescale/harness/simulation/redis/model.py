@@ -3,6 +3,7 @@
 No threads, no clock, no randomness of its own: what happens follows from what it is fed and from the clock it is given.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -84,7 +85,7 @@ class RedisModel(Recovery):
         self.sessions: dict[int, Session] = {}
         self.outgoing: dict[Session, None] = {}
         self.resumed: list[Session] = []
-        self.calls: dict[str, int] = {}
+        self.calls: defaultdict[str, int] = defaultdict(int)
         self.executing: Session | None = None
         self.in_script = False
         self.replaying = False
@@ -201,7 +202,7 @@ class RedisModel(Recovery):
 
     def call(self, client: Client, command: Command, argv: list[bytes]) -> Reply:
         """Carry out a command; its reply, which may be a failure."""
-        self.calls[command.name] = self.calls.get(command.name, 0) + 1
+        self.calls[command.name] += 1
         try:
             return command.run(client, argv)
         except ReplyError as error:

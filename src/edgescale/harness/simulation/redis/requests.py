@@ -1,10 +1,10 @@
 """What clients send, read as it arrives: in pieces, many commands at once, or both."""
 
-from collections.abc import Iterator
-
 import hiredis
 
 from edgescale.harness.simulation.redis.replies import ReplyError
+
+_ONLY_WORDS = frozenset({bytes})
 
 
 class RequestReader:
@@ -21,20 +21,18 @@ class RequestReader:
         """Take what arrived."""
         self._reader.feed(data)
 
-    def commands(self) -> Iterator[list[bytes]]:
-        """The commands that are complete, one at a time; the rest waits until the next is asked for.
+    def next(self) -> list[bytes] | None:
+        """The next command, which may have no words at all; None when the rest has yet to arrive.
 
         Raises:
             ReplyError: this is no command; nothing after it can be read.
         """
-        while True:
-            try:
-                command = self._reader.gets()
-            except hiredis.ProtocolError as error:
-                raise ReplyError(b"ERR Protocol error: " + str(error).encode()) from error
-            if command is False:
-                return
-            if type(command) is not list or not all(type(word) is bytes for word in command):
-                raise ReplyError(b"ERR Protocol error: expected an array of bulk strings")
-            if command:
-                yield command
+        try:
+            command = self._reader.gets()
+        except hiredis.ProtocolError as error:
+            raise ReplyError(b"ERR Protocol error: " + str(error).encode()) from error
+        if command is False:
+            return None
+        if type(command) is not list or not _ONLY_WORDS.issuperset(map(type, command)):
+            raise ReplyError(b"ERR Protocol error: expected an array of bulk strings")
+        return command

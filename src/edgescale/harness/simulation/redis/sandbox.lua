@@ -107,37 +107,51 @@ local function on_failure(failure)
   return failure
 end
 
-local encode
+-- What stands in front of a string of this many bytes.
+local heads = setmetatable({}, { __index = function(known, size)
+  local head = '$' .. size .. '\r\n'
+  known[size] = head
+  return head
+end })
 
-local function encode_table(value, null)
+-- Puts the encoded value behind the parts, of which there are `count`; says how many there are then.
+local put
+
+local function put_table(parts, count, value, null)
   local failure, status = rawget(value, 'err'), rawget(value, 'ok')
   if type(failure) == 'string' then
-    return '-' .. string.gsub(failure, '[\r\n]', ' ') .. '\r\n'
+    parts[count + 1] = '-' .. string.gsub(failure, '[\r\n]', ' ') .. '\r\n'
+    return count + 1
   elseif type(status) == 'string' then
-    return '+' .. string.gsub(status, '[\r\n]', ' ') .. '\r\n'
+    parts[count + 1] = '+' .. string.gsub(status, '[\r\n]', ' ') .. '\r\n'
+    return count + 1
   end
-  local parts, count = { '' }, 0
+  local head, items = count + 1, 0
+  count = head
   local item = rawget(value, 1)
   while item ~= nil do
-    count = count + 1
-    parts[count + 1] = encode(item, null)
-    item = rawget(value, count + 1)
+    items = items + 1
+    count = put(parts, count, item, null)
+    item = rawget(value, items + 1)
   end
-  parts[1] = '*' .. count .. '\r\n'
-  return concat(parts)
+  parts[head] = '*' .. items .. '\r\n'
+  return count
 end
 
 -- Numbers lose their fraction, a table ends at its first nil, false is null.
-encode = function(value, null)
+put = function(parts, count, value, null)
   local kind = type(value)
   if kind == 'string' then
-    return '$' .. #value .. '\r\n' .. value .. '\r\n'
-  elseif kind == 'number' then
-    return format(':%.0f\r\n', value < 0 and ceil(value) or floor(value))
+    parts[count + 1], parts[count + 2], parts[count + 3] = heads[#value], value, '\r\n'
+    return count + 3
   elseif kind == 'table' then
-    return encode_table(value, null)
+    return put_table(parts, count, value, null)
+  elseif kind == 'number' then
+    parts[count + 1] = format(':%.0f\r\n', value < 0 and ceil(value) or floor(value))
+  else
+    parts[count + 1] = value == true and ':1\r\n' or null
   end
-  return value == true and ':1\r\n' or null
+  return count + 1
 end
 
 local function compile(body)
@@ -149,7 +163,9 @@ local function run(script, keys, args, null)
   globals.KEYS, globals.ARGV = keys, args
   local done, value = xpcall(script, on_failure)
   if done then
-    return encode(value, null)
+    local parts = {}
+    put(parts, 0, value, null)
+    return concat(parts)
   end
   return nil, value.err, value.source, value.line
 end

@@ -11,6 +11,7 @@ from edgescale.harness.simulation.redis.commands import (
     NOSCRIPT,
     STALE,
     WRITE,
+    Command,
     command,
 )
 from edgescale.harness.simulation.redis.lua import Lua, ScriptFailed
@@ -114,6 +115,9 @@ class ScriptClient(Client):
         """A script starts."""
         self.caller = caller
         self._flags = script.flags
+        self._forbidden = NOSCRIPT
+        if script.flags is not None and b"no-writes" in script.flags:
+            self._forbidden |= WRITE | MAY_REPLICATE
         self._wrote = False
 
     def invoke(self, argv: list[bytes]) -> Reply:
@@ -123,21 +127,29 @@ class ScriptClient(Client):
             ReplyError: there is no such command, or scripts may not run it, or not now.
         """
         model = self.model
+        if not argv:
+            library = b"" if model.flavour.modern else b"redis lib "
+            raise ReplyError(b"ERR Please specify at least one argument for this %bcall" % library)
         found = model.table.find(argv)
         if found is None:
             raise ReplyError(_said(model, b"ERR Unknown %bcommand called from script"))
         if not found.fits(argv):
             raise ReplyError(_said(model, b"ERR Wrong number of args calling %bcommand from script"))
-        if found.flags & NOSCRIPT:
-            raise ReplyError(b"ERR This %b command is not allowed from script" % model.flavour.product.encode())
-        if self._flags is not None and b"no-writes" in self._flags and found.flags & (WRITE | MAY_REPLICATE):
-            raise ReplyError(b"ERR Write commands are not allowed from read-only scripts.")
+        if found.flags & self._forbidden:
+            raise self._refusal(found)
         if model.faults.active:
             forgiving = self._flags is not None and b"allow-oom" in self._flags
             # Once it has written, a script is not stopped half way.
             model.faults.check_script_command(found, wrote=self._wrote, forgiving=forgiving)
-        self._wrote = self._wrote or bool(found.flags & WRITE)
-        return model.call(self, found, argv)
+            self._wrote = self._wrote or bool(found.flags & WRITE)
+        model.calls[found.name] += 1
+        return found.run(self, argv)
+
+    def _refusal(self, command_: Command) -> ReplyError:
+        if command_.flags & NOSCRIPT:
+            product = self.model.flavour.product.encode()
+            return ReplyError(b"ERR This %b command is not allowed from script" % product)
+        return ReplyError(b"ERR Write commands are not allowed from read-only scripts.")
 
 
 def _said(model: "RedisModel", template: bytes) -> bytes:

@@ -96,20 +96,13 @@ class Session(Client):
 
     def serve(self) -> None:
         """Carry out what is complete and was not carried out yet, until a command blocks."""
-        if self._idle():
-            return
         try:
-            for argv in self._reader.commands():
-                self.model.execute(self, argv)
-                if self._idle():
-                    break
+            while self.blocked is None and not self.closing and (argv := self._reader.next()) is not None:
+                if argv:
+                    self.model.execute(self, argv)
         except ReplyError as error:
             self.reply(Failure(error.text))
             self.closing = True
-
-    def _idle(self) -> bool:
-        """Whether it carries out nothing now, whatever arrives."""
-        return self.blocked is not None or self.closing
 
     def reply(self, reply: Reply) -> None:
         """Send a reply or a push with the next flush."""

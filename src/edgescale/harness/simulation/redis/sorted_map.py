@@ -45,6 +45,8 @@ class SortedMap(Generic[V]):
 
     def between(self, first: int, last: int, count: int = 0) -> list[int]:
         """The keys from first to last, both included, at most `count` of them unless that is 0."""
+        if first == last:
+            return [first] if first in self.values else []
         start = bisect_left(self.keys, first)
         end = bisect_left(self.keys, last + 1)
         return self.keys[start : min(end, start + count) if count else end]

@@ -30,11 +30,12 @@ class _Claim:
 def _parse_claim(argv: list[bytes], now_ms: int) -> _Claim:
     entries: list[int] = []
     at = 5
-    while at < len(argv):
+    # Options begin with a letter, and ids never do.
+    while at < len(argv) and not argv[at][:1].isalpha():
         try:
             entries.append(stream_id(argv[at]))
         except ReplyError:
-            # What is no id may be an option.
+            # Said of what is no id is that it is no option either.
             break
         at += 1
     claim = _Claim(entries, now_ms)
@@ -150,7 +151,7 @@ def xautoclaim(client: Client, argv: list[bytes]) -> Reply:
     claimer = _Claimer(client, place, argv[3])
     claimed: list[int] = []
     deleted: list[int] = []
-    ahead = place.group.pending.between(start, ID_MAX)
+    ahead = place.group.pending.between(start, ID_MAX, count * _SCAN_FACTOR + 1)
     scanned = 0
     for entry in ahead[: count * _SCAN_FACTOR]:
         if len(claimed) + len(deleted) == count:

@@ -24,7 +24,7 @@ _NO_STREAM = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Place:
     """A group, and the names and the stream that lead to it."""
 

@@ -1,140 +1,85 @@
 """XREAD and XREADGROUP."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
-from edgescale.harness.simulation.redis.arguments import ID_MAX, SYNTAX, id_text, integer, stream_id, timeout_ms
+from edgescale.harness.simulation.redis.arguments import ID_MAX, id_text, stream_id
 from edgescale.harness.simulation.redis.client import Client
 from edgescale.harness.simulation.redis.commands import WRITE, command
 from edgescale.harness.simulation.redis.replies import NULL_ARRAY, SILENCE, Reply, ReplyError, by_key
 from edgescale.harness.simulation.redis.stream import Consumer, Stream
 from edgescale.harness.simulation.redis.stream_commands import shown
 from edgescale.harness.simulation.redis.stream_groups import Place, find_group, record_claim, record_progress
+from edgescale.harness.simulation.redis.stream_read_words import Read, parse
 
 _MEANINGLESS = (
     b"ERR The %b ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by "
     b"specifying a proper ID, or use the > ID to get new messages. The %b ID would just return an empty result set."
 )
-_GROUP_ONLY = b"ERR The %b option is only supported by XREADGROUP. You called XREAD instead."
 _NEW_ONLY = b"ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option."
 _NO_GROUP = b"NOGROUP No such key '%b' or consumer group '%b' in XREADGROUP with GROUP option"
 
 
-@dataclass(slots=True)
-class Read:
-    """The words of one XREAD or XREADGROUP.
+class Source(NamedTuple):
+    """One of the streams that a read names, as it is just now.
 
     Attributes:
-        group: its name, None for XREAD.
-        consumer: empty for XREAD.
-        count: entries of each stream at most, 0 for all.
-        block_ms: how long to wait, 0 for ever, None for not at all.
-        noack: what is read does not become pending.
-        keys: of the streams.
-        ids: as they were given, one for each stream; `$` gives way to what it stood for before the reader blocks.
+        key: its name.
+        after: the id after which to read; the highest there is stands for `>`.
+        stream: None when there is none, which a group's reader never sees.
+        place: the group in it, None for XREAD.
     """
 
-    group: bytes | None = None
-    consumer: bytes = b""
-    count: int = 0
-    block_ms: int | None = None
-    noack: bool = False
-    keys: list[bytes] = field(default_factory=list)
-    ids: list[bytes] = field(default_factory=list)
-
-
-def _parse(client: Client, argv: list[bytes], *, grouped: bool) -> Read:
-    read = Read()
-    at = 1
-    while at < len(argv) and not read.keys:
-        word, more = argv[at].upper(), len(argv) - at - 1
-        if word == b"STREAMS" and more:
-            _parse_streams(client, read, argv[at + 1 :], argv[0], grouped=grouped)
-        elif word in {b"BLOCK", b"COUNT"} and more:
-            _parse_number(client, read, argv, at)
-            at += 2
-        elif word == b"GROUP" and more > 1:
-            _only_for_groups(word, grouped=grouped)
-            read.group, read.consumer = argv[at + 1], argv[at + 2]
-            at += 3
-        elif word == b"NOACK":
-            _only_for_groups(word, grouped=grouped)
-            read.noack = True
-            at += 1
-        else:
-            raise ReplyError(SYNTAX)
-    if not read.keys:
-        raise ReplyError(SYNTAX)
-    if grouped and read.group is None:
-        raise ReplyError(b"ERR Missing GROUP option for XREADGROUP")
-    return read
-
-
-def _parse_number(client: Client, read: Read, argv: list[bytes], at: int) -> None:
-    if argv[at].upper() == b"COUNT":
-        read.count = max(integer(argv[at + 1]), 0)
-    elif client.model.in_script and not client.model.flavour.modern:
-        raise ReplyError(b"ERR %b command is not allowed with BLOCK option from scripts" % argv[0])
-    else:
-        read.block_ms = timeout_ms(argv[at + 1])
-
-
-def _only_for_groups(word: bytes, *, grouped: bool) -> None:
-    if not grouped:
-        raise ReplyError(_GROUP_ONLY % word)
-
-
-def _parse_streams(client: Client, read: Read, words: list[bytes], name: bytes, *, grouped: bool) -> None:
-    half = len(words) // 2
-    if len(words) % 2:
-        if client.model.flavour.modern:
-            what = b"'%b' list of streams: for each stream key an ID or '%b'" % (
-                name.lower(),
-                b">" if grouped else b"$",
-            )
-        else:
-            what = b"XREAD list of streams: for each stream key an ID or '$'"
-        raise ReplyError(b"ERR Unbalanced " + what + b" must be specified.")
-    read.keys, read.ids = words[:half], words[half:]
+    key: bytes
+    after: int
+    stream: Stream | None
+    place: Place | None
 
 
 @command("xread", -4)
 def xread(client: Client, argv: list[bytes]) -> Reply:
     """XREAD [COUNT n] [BLOCK ms] STREAMS key ... id ...: entries after these ids."""
-    return _run(client, _parse(client, argv, grouped=False))
+    return _run(client, argv, grouped=False)
 
 
 @command("xreadgroup", -7, WRITE)
 def xreadgroup(client: Client, argv: list[bytes]) -> Reply:
     """XREADGROUP GROUP group consumer [COUNT n] [BLOCK ms] [NOACK] STREAMS key ... id ...: entries, now pending."""
-    return _run(client, _parse(client, argv, grouped=True))
+    return _run(client, argv, grouped=True)
 
 
-def _run(client: Client, read: Read) -> Reply:
-    after = resolve(client, read)
-    found = serve(client, read, after)
+def _run(client: Client, argv: list[bytes], *, grouped: bool) -> Reply:
+    model = client.model
+    modern = model.flavour.modern
+    read = parse(tuple(argv), grouped=grouped, modern=modern, may_block=modern or not model.in_script)
+    sources = resolve(client, read)
+    found = serve(client, read, sources)
     if found:
         return by_key(found)
     if read.block_ms is None or not client.may_block:
         return NULL_ARRAY
-    read.ids = [id_text(given) if raw == b"$" else raw for raw, given in zip(read.ids, after, strict=True)]
-    client.model.waiters.block(client, read, after)
+    if b"$" in read.ids:
+        ids = [id_text(source.after) if raw == b"$" else raw for raw, source in zip(read.ids, sources, strict=True)]
+        read = replace(read, ids=tuple(ids))
+    model.waiters.block(client, read, sources)
     return SILENCE
 
 
-def resolve(client: Client, read: Read) -> list[int]:
-    """The ids after which to read; the highest there is stands for `>`.
+def resolve(client: Client, read: Read) -> list[Source]:
+    """The streams as they are now.
 
     Raises:
         ReplyError: a key holds something else, the group is missing, or an id is none.
     """
-    after = []
+    sources = []
     for key, raw in zip(read.keys, read.ids, strict=True):
-        stream = client.keyspace.typed(key, Stream)
-        if read.group is not None:
-            find_group(client, key, read.group, _NO_GROUP)
-        after.append(_after(client, read, raw, stream))
-    return after
+        if read.group is None:
+            place, stream = None, client.keyspace.typed(key, Stream)
+        else:
+            place = find_group(client, key, read.group, _NO_GROUP)
+            stream = place.stream
+        sources.append(Source(key, _after(client, read, raw, stream), stream, place))
+    return sources
 
 
 def _after(client: Client, read: Read, raw: bytes, stream: Stream | None) -> int:
@@ -154,14 +99,11 @@ def _after(client: Client, read: Read, raw: bytes, stream: Stream | None) -> int
     return stream_id(raw)
 
 
-def serve(client: Client, read: Read, after: list[int]) -> list[list[Any]]:
+def serve(client: Client, read: Read, sources: list[Source]) -> list[list[Any]]:
     """Key and entries of each stream that has some; also of one whose history was asked for, entries or not."""
     found = []
-    for key, last in zip(read.keys, after, strict=True):
-        if read.group is None:
-            entries = _from_stream(client.keyspace.typed(key, Stream), read, last)
-        else:
-            entries = _from_group(client, read, find_group(client, key, read.group, _NO_GROUP), last)
+    for key, after, stream, place in sources:
+        entries = _from_stream(stream, read, after) if place is None else _from_group(client, read, place, after)
         if entries is not None:
             found.append([key, entries])
     return found
@@ -183,13 +125,15 @@ def _from_group(client: Client, read: Read, place: Place, last: int) -> list[Any
     if not served:
         return None
     return (
-        _deliver(client, read, place, consumer) if fresh else _history(client, place.stream, consumer, last, read.count)
+        _deliver(client, read, place, consumer, read.count)
+        if fresh
+        else _history(client, place.stream, consumer, last, read.count)
     )
 
 
-def serve_group(client: Client, read: Read, place: Place) -> list[Any]:
+def serve_group(client: Client, read: Read, place: Place, count: int) -> list[Any]:
     """Entries that the group was not given before; the reader becomes a consumer whether there are any or not."""
-    return _deliver(client, read, place, _reader(client, read, place))
+    return _deliver(client, read, place, _reader(client, read, place), count)
 
 
 def _reader(client: Client, read: Read, place: Place) -> Consumer:
@@ -202,9 +146,9 @@ def _reader(client: Client, read: Read, place: Place) -> Consumer:
     return consumer
 
 
-def _deliver(client: Client, read: Read, place: Place, consumer: Consumer) -> list[Any]:
+def _deliver(client: Client, read: Read, place: Place, consumer: Consumer, count: int) -> list[Any]:
     stream, group = place.stream, place.group
-    entries = stream.entries.between(group.last_id + 1, ID_MAX, read.count)
+    entries = stream.entries.between(group.last_id + 1, ID_MAX, count)
     now_ms = client.model.now_ms
     for entry in entries:
         stream.note_read(group, entry, modern=client.model.flavour.modern)
