@@ -8,6 +8,7 @@ import pytest
 
 from edgescale.harness.simulation.loop import SimulationLoop
 from edgescale.harness.simulation.network import Latency, SimulatedNetwork
+from edgescale.harness.simulation.node import Node
 from edgescale.harness.simulation.packets import Packet, Verdict
 from edgescale.harness.simulation.transport import SimulatedTransport
 
@@ -40,7 +41,8 @@ def in_network(main: Any, seed: int = 1) -> Any:
     try:
         return loop.run_until_complete(main(network))
     finally:
-        network.reset_all("outside")
+        for connection in list(network.connections):
+            connection.cut()
         KEPT.clear()
 
 
@@ -98,16 +100,188 @@ def test_one_direction_can_be_cut_alone() -> None:
     assert in_network(main) == b"there;"
 
 
-def test_a_reset_reaches_both_ends_and_loses_what_is_on_its_way() -> None:
+def test_a_cut_takes_both_ends_and_loses_what_is_on_its_way() -> None:
     async def main(network: SimulatedNetwork) -> None:
         reader, writer = await connect()
         writer.write(b"lost;")
-        network.reset_all("server")
+        network.connections[0].cut()
         assert network.connections == []
         await reader.readuntil(b";")
 
     with pytest.raises(ConnectionResetError):
         in_network(main)
+
+
+def test_a_reset_reaches_both_ends_behind_what_was_sent() -> None:
+    async def main(network: SimulatedNetwork) -> tuple[bytes, float]:
+        reader, writer = await connect()
+        network.connections[0].far.write(b"last words;")
+        network.reset_all("server")
+        heard = await reader.readuntil(b";")
+        with pytest.raises(ConnectionResetError):
+            await reader.readexactly(1)
+        assert writer.is_closing()
+        assert network.connections == []
+        return heard, asyncio.get_running_loop().time()
+
+    heard, seconds = in_network(main)
+    assert heard == b"last words;"
+    assert 0 < seconds < 0.01
+
+
+def test_behind_a_black_hole_a_reset_is_noticed_after_the_heal() -> None:
+    async def main(network: SimulatedNetwork) -> None:
+        reader, writer = await connect()
+        with network.rule(towards("outside", Verdict.HOLD)):
+            network.reset_all("server")
+            writer.write(b"into the void;")
+            await asyncio.sleep(10)
+            assert not writer.is_closing()
+        with pytest.raises(ConnectionResetError):
+            await reader.readexactly(1)
+        assert asyncio.get_running_loop().time() < 11
+
+    in_network(main)
+
+
+def test_of_what_is_held_nothing_arrives_once_its_sender_is_reset() -> None:
+    async def main(network: SimulatedNetwork) -> None:
+        reader, _ = await connect()
+        with network.rule(towards("outside", Verdict.HOLD)):
+            network.connections[0].far.write(b"never sent;")
+            network.reset_all("server")
+        with pytest.raises(ConnectionResetError):
+            await reader.readuntil(b";")
+
+    in_network(main)
+
+
+def test_an_abort_is_a_reset_to_the_other_end() -> None:
+    async def main(network: SimulatedNetwork) -> None:
+        reader, _ = await connect()
+        network.connections[0].far.abort()
+        with pytest.raises(ConnectionResetError):
+            await reader.readexactly(1)
+
+    in_network(main)
+
+
+def test_a_close_behind_a_black_hole_is_noticed_after_the_heal() -> None:
+    async def main(network: SimulatedNetwork) -> bytes:
+        reader, _ = await connect()
+        with network.rule(towards("outside", Verdict.HOLD)):
+            network.connections[0].far.write(b"bye;")
+            network.connections[0].far.close()
+            await asyncio.sleep(10)
+            assert not reader.at_eof()
+        return await reader.read()
+
+    assert in_network(main) == b"bye;"
+
+
+class Life:
+    """A node that keeps a connection to the server open, and writes down what happens to it."""
+
+    def __init__(self, network: SimulatedNetwork, name: str = "client") -> None:
+        self.node = Node(network.loop, name)
+        self.heard: list[str] = []
+        self.transport: Any = None
+        self.node.spawn(self._connect(network))
+
+    async def _connect(self, network: SimulatedNetwork) -> None:
+        self.transport, _ = await network.create_connection(lambda: Listening(self.heard), "server", 1)
+
+
+class Listening(asyncio.Protocol):
+    def __init__(self, heard: list[str]) -> None:
+        self._heard = heard
+
+    def data_received(self, data: bytes) -> None:
+        self._heard.append(data.decode())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._heard.append(type(exc).__name__)
+
+
+async def served(network: SimulatedNetwork) -> tuple[Node, list[str]]:
+    """A server that is a node, and what it hears."""
+    server = Node(network.loop, "server")
+    heard: list[str] = []
+    server.context.run(network.listen, "server", "server", 1, lambda _: Listening(heard))
+    return server, heard
+
+
+def test_a_process_that_dies_resets_its_peers() -> None:
+    async def main(network: SimulatedNetwork) -> tuple[list[str], list[str]]:
+        _, heard = await served(network)
+        life = Life(network)
+        await asyncio.sleep(1)
+        life.node.crash()
+        network.reset_all("client")
+        await asyncio.sleep(1)
+        assert network.connections == []
+        return heard, life.heard
+
+    assert in_network(main) == (["ConnectionResetError"], [])
+
+
+def test_a_machine_that_falls_silent_leaves_half_open_connections_whose_writes_vanish() -> None:
+    async def main(network: SimulatedNetwork) -> tuple[list[str], list[str]]:
+        server, heard = await served(network)
+        life = Life(network)
+        await asyncio.sleep(1)
+        server.crash()
+        life.transport.write(b"is anybody there?")
+        await asyncio.sleep(3600)
+        assert not life.transport.is_closing()
+        assert life.transport.get_write_buffer_size() == len(b"is anybody there?")
+        return heard, life.heard
+
+    assert in_network(main) == ([], [])
+
+
+def test_what_was_sent_before_a_crash_arrives() -> None:
+    async def main(network: SimulatedNetwork) -> list[str]:
+        _, heard = await served(network)
+        life = Life(network)
+        await asyncio.sleep(1)
+        life.transport.write(b"last words")
+        life.node.crash()
+        await asyncio.sleep(1)
+        return heard
+
+    assert "".join(in_network(main)) == "last words"
+
+
+def test_a_frozen_node_reads_what_came_once_it_thaws() -> None:
+    async def main(network: SimulatedNetwork) -> list[str]:
+        server, heard = await served(network)
+        life = Life(network)
+        await asyncio.sleep(1)
+        server.pause()
+        life.transport.write(b"one,")
+        life.transport.write(b"two")
+        await asyncio.sleep(10)
+        assert heard == []
+        server.resume()
+        # One turn: nothing that came meanwhile has to travel any more.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return heard
+
+    assert "".join(in_network(main)) == "one,two"
+
+
+def test_writes_that_follow_each_other_share_their_latency() -> None:
+    async def main(network: SimulatedNetwork) -> float:
+        reader, writer = await connect()
+        before = network.loop.time()
+        for _ in range(1000):
+            writer.write(b"x")
+        await reader.readexactly(1000)
+        return network.loop.time() - before
+
+    assert in_network(main) < 0.005
 
 
 def test_a_delay_is_added_to_the_latency() -> None:

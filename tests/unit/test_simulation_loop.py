@@ -13,7 +13,6 @@ from edgescale.harness.simulation import loop as loop_module
 from edgescale.harness.simulation.loop import SimulationLoop
 from edgescale.harness.simulation.node import EPOCH_MS, Node, SimulatedChance
 from edgescale.harness.simulation.order import shuffle
-from edgescale.harness.simulation.real import REAL
 from edgescale.harness.simulation.tasks import Deadlock, Livelock, NotSimulated, SimulationError
 
 
@@ -168,7 +167,7 @@ def test_waiting_for_what_never_comes_is_a_deadlock() -> None:
 
 
 def test_going_in_circles_while_time_stands_still_is_a_livelock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop_module, "LIVELOCK_CALLBACKS", 1000)
+    monkeypatch.setattr(loop_module, "LIVELOCK_TURNS", 1000)
 
     async def main() -> None:
         while True:  # noqa: ASYNC110 - the circle is the point
@@ -187,10 +186,43 @@ def test_a_run_that_does_not_end_is_given_up() -> None:
         new_loop(end_ns=10**10).run_until_complete(main())
 
 
-@pytest.mark.parametrize("name", REAL)
-def test_what_is_real_is_refused(name: str) -> None:
-    with pytest.raises(NotSimulated, match=name):
-        getattr(new_loop(), name)()
+def methods(kind: type) -> list[str]:
+    return [name for name in dir(kind) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", methods(asyncio.AbstractEventLoop))
+def test_every_method_of_an_event_loop_is_simulated_or_refused(name: str) -> None:
+    if name not in SimulationLoop.__dict__:
+        with pytest.raises(NotSimulated, match=name):
+            getattr(new_loop(), name)()
+
+
+def test_what_is_simulated_is_what_the_services_need() -> None:
+    simulated = {*methods(asyncio.AbstractEventLoop)} & {*SimulationLoop.__dict__}
+
+    assert simulated == {
+        *("call_at", "call_exception_handler", "call_later", "call_soon", "close", "create_connection"),
+        *("create_future", "create_task", "get_debug", "is_closed", "is_running", "run_until_complete", "time"),
+    }
+
+
+@pytest.mark.parametrize(
+    "reach",
+    [
+        lambda: asyncio.to_thread(int),
+        lambda: asyncio.open_unix_connection("x"),
+        lambda: asyncio.start_server(lambda *_: None, "localhost", 1),
+        lambda: asyncio.create_subprocess_exec("true"),
+        lambda: asyncio.open_connection("localhost", 1),
+    ],
+    ids=["thread", "unix socket", "server", "process", "connection without a network"],
+)
+def test_what_is_real_is_out_of_reach(reach: Any) -> None:
+    async def main() -> None:
+        await reach()
+
+    with pytest.raises(NotSimulated):
+        run(main())
 
 
 def test_an_exception_that_nobody_takes_ends_the_run() -> None:

@@ -10,10 +10,11 @@ Nothing real is in reach: threads, sockets, signals and subprocesses raise. What
 
 import asyncio
 import contextvars
-import heapq
+import gc
 import sys
 from asyncio import events
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from heapq import heappop, heappush
 from random import Random  # noqa: TID251 - the seed of a simulation is the one source of its chance
 from typing import Any, Protocol, TypeVar
 
@@ -22,6 +23,7 @@ from edgescale.harness.simulation.real import NothingReal
 from edgescale.harness.simulation.tasks import (
     OWNER,
     Deadlock,
+    Handle,
     Livelock,
     NotSimulated,
     SimulatedFuture,
@@ -31,8 +33,8 @@ from edgescale.harness.simulation.tasks import (
 
 T = TypeVar("T")
 NS = 1_000_000_000
-# Callbacks without time passing after which the simulation is taken for stuck in a circle.
-LIVELOCK_CALLBACKS = 1_000_000
+# Turns without time passing after which the simulation is taken for stuck in a circle.
+LIVELOCK_TURNS = 100_000
 
 
 class Network(Protocol):
@@ -55,8 +57,8 @@ class SimulationLoop(NothingReal):
             ends; a negative one never comes. In all other turns they run first in, first out.
 
     Attributes:
+        now_ns: the virtual time.
         turns: how many are over; while one runs, its number, from 0.
-        callbacks_run: how many of those were run that were not cancelled.
     """
 
     def __init__(
@@ -70,20 +72,18 @@ class SimulationLoop(NothingReal):
         self.network = network
         self.now_ns = 0
         self.turns = 0
-        self.callbacks_run = 0
         self._shuffled_from, end = shuffled
         self._shuffled_to = end if end >= 0 else sys.maxsize
         self._rng = rng
         self._end_ns = end_ns
-        self._ready: list[asyncio.Handle] = []
-        self._timers: list[tuple[int, int, asyncio.TimerHandle]] = []
+        self._ready: list[Handle] = []
+        # By time, and by number where times are equal.
+        self._timers: list[tuple[int, int, Handle]] = []
         self._numbers = 0
+        self._last_advance = 0
         self._running = False
         self._closed = False
         self._failures: list[BaseException] = []
-        self._since_advance = 0
-
-    # --- time -----------------------------------------------------------------------------------------------------
 
     def time(self) -> float:
         """Seconds since the simulation began."""
@@ -95,7 +95,7 @@ class SimulationLoop(NothingReal):
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         """Run a callback in the next turn, in any order with the others of that turn."""
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = Handle(self.now_ns, callback, args, contextvars.copy_context() if context is None else context)
         self._ready.append(handle)
         return handle
 
@@ -103,41 +103,52 @@ class SimulationLoop(NothingReal):
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """Run a callback at a virtual time."""
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
         # Whole nanoseconds, so that no two runs round differently; never in the past.
-        heapq.heappush(self._timers, (max(round(when * NS), self.now_ns), self._next_number(), handle))
-        return handle
+        return self.call_at_ns(round(when * NS), callback, *args, context=context)
 
     def call_later(  # type: ignore[override] # the same, without the type variables
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """Run a callback after a virtual delay, in seconds."""
-        return self.call_at(self.time() + delay, callback, *args, context=context)
+        return self.call_at_ns(self.now_ns + round(delay * NS), callback, *args, context=context)
 
-    def requeue(self, handle: asyncio.Handle) -> None:
+    def call_at_ns(
+        self, when_ns: int, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run a callback at a virtual time in nanoseconds, or now if that is past."""
+        when_ns = max(when_ns, self.now_ns)
+        handle = Handle(when_ns, callback, args, contextvars.copy_context() if context is None else context)
+        self._numbers += 1
+        heappush(self._timers, (when_ns, self._numbers, handle))
+        return handle
+
+    def requeue(self, handle: Handle) -> None:
         """Make a handle ready that came due while its owner was frozen."""
         self._ready.append(handle)
 
     def create_future(self) -> asyncio.Future[Any]:
         """A future of this loop."""
-        return SimulatedFuture(loop=self, number=self._next_number())
+        return SimulatedFuture(loop=self)
 
     def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         """A task of this loop."""
-        options.setdefault("name", f"task-{self._numbers}")
-        return SimulatedTask(coro, loop=self, number=self._next_number(), **options)
+        if options.get("name") is None:
+            # asyncio would number them through all loops of the process.
+            options["name"] = f"task-{self.next_number()}"
+        return SimulatedTask(coro, loop=self, **options)
 
-    def _next_number(self) -> int:
+    def next_number(self) -> int:
+        """A number that the loop has not given out yet."""
         self._numbers += 1
         return self._numbers
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """A cancelled timer is dropped when its time comes."""
 
     # --- running --------------------------------------------------------------------------------------------------
 
     def run_until_complete(self, future: Coroutine[Any, Any, T]) -> T:  # type: ignore[override] # coroutines only
         """Run until the future is done, and return its result.
+
+        The garbage collector is off meanwhile: when it runs depends on all that the process has ever done, and what it
+        finalises may be part of the simulation.
 
         Raises:
             Deadlock: nothing will ever happen again, and it is not done.
@@ -145,8 +156,10 @@ class SimulationLoop(NothingReal):
             SimulationError: the time of the simulation is over.
         """
         task = self.create_task(future)
-        before = events._get_running_loop()  # noqa: SLF001 - as every event loop must
-        events._set_running_loop(self)  # noqa: SLF001
+        before, hooks, collects = events._get_running_loop(), sys.get_asyncgen_hooks(), gc.isenabled()  # noqa: SLF001 - as every event loop must
+        gc.disable()
+        sys.set_asyncgen_hooks(finalizer=self._close_generator)
+        events._set_running_loop(self)  # noqa: SLF001 - as every event loop must
         self._running = True
         try:
             while not task.done():
@@ -155,9 +168,16 @@ class SimulationLoop(NothingReal):
                     raise self._failures[0]
         finally:
             self._running = False
-            events._set_running_loop(before)  # noqa: SLF001
+            events._set_running_loop(before)  # noqa: SLF001 - as every event loop must
+            sys.set_asyncgen_hooks(*hooks)
+            if collects:
+                gc.enable()
         result: T = task.result()
         return result
+
+    def _close_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """An asynchronous generator was left before its end; as in any other loop, a task runs its `finally`."""
+        self.call_soon(self.create_task, generator.aclose())
 
     def _turn(self) -> None:
         if not self._ready:
@@ -165,38 +185,32 @@ class SimulationLoop(NothingReal):
         turn, self._ready = self._ready, []
         # One draw a turn, whatever is made of it: no turn's chance depends on what was ready in those before it.
         drawn = self._rng.getrandbits(64)
-        if self._shuffled_from <= self.turns < self._shuffled_to:
+        if len(turn) > 1 and self._shuffled_from <= self.turns < self._shuffled_to:
             shuffle(turn, drawn)
         for handle in turn:
-            self._run_handle(handle)
+            if handle.callback is not None:
+                owner = handle.context.get(OWNER)
+                if owner is None or owner.running:
+                    handle.context.run(handle.callback, *handle.args)
+                elif not owner.crashed:
+                    owner.postpone(handle)
         self.turns += 1
-
-    def _run_handle(self, handle: asyncio.Handle) -> None:
-        if handle.cancelled():
-            return
-        owner = handle._context.get(OWNER)  # type: ignore[attr-defined]  # noqa: SLF001 - the handle's own context
-        if owner is not None and not owner.running:
-            if not owner.crashed:
-                owner.postpone(handle)
-            return
-        self.callbacks_run += 1
-        self._since_advance += 1
-        if self._since_advance > LIVELOCK_CALLBACKS:
-            raise Livelock(f"{LIVELOCK_CALLBACKS} callbacks at {self.time():.6f} s; the last one is {handle!r}")
-        handle._run()  # noqa: SLF001 - as every event loop must
+        if self.turns - self._last_advance > LIVELOCK_TURNS:
+            raise Livelock(f"{LIVELOCK_TURNS} turns at {self.time():.6f} s; the last one was {turn!r}")
 
     def _advance(self) -> None:
         """Let the clock jump to the next timers, and make all that are due ready."""
-        while self._timers and self._timers[0][2].cancelled():
-            heapq.heappop(self._timers)
-        if not self._timers:
+        timers = self._timers
+        while timers and timers[0][2].callback is None:
+            heappop(timers)
+        if not timers:
             raise Deadlock(f"nothing will ever happen again after {self.time():.6f} s")
-        self.now_ns = self._timers[0][0]
-        self._since_advance = 0
-        if self.now_ns > self._end_ns:
+        now_ns = self.now_ns = timers[0][0]
+        self._last_advance = self.turns
+        if now_ns > self._end_ns:
             raise SimulationError(f"the simulation did not end within {self._end_ns / NS:.0f} s of virtual time")
-        while self._timers and self._timers[0][0] <= self.now_ns:
-            self._ready.append(heapq.heappop(self._timers)[2])
+        while timers and timers[0][0] <= now_ns:
+            self._ready.append(heappop(timers)[2])
 
     def is_running(self) -> bool:
         """Whether it runs."""
@@ -219,25 +233,9 @@ class SimulationLoop(NothingReal):
         error = context.get("exception")
         self._failures.append(error if isinstance(error, BaseException) else SimulationError(str(context["message"])))
 
-    def default_exception_handler(self, context: dict[str, Any]) -> None:
-        """As `call_exception_handler`."""
-        self.call_exception_handler(context)
-
-    def get_exception_handler(self) -> None:
-        """There is none but the loop's own."""
-
     def get_debug(self) -> bool:
         """Never: asyncio's debug mode reads the real clock."""
         return False
-
-    def set_debug(self, enabled: bool) -> None:  # noqa: FBT001 - asyncio's signature
-        """Without effect."""
-
-    async def shutdown_asyncgens(self) -> None:
-        """Nothing to do: generators of crashed nodes must not be closed."""
-
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncio's signature
-        """Nothing to do: there is none."""
 
     # --- connections ----------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from random import Random  # noqa: TID251 - drawn from the simulation's seed
 from typing import Any
 
 from edgescale.harness.simulation.loop import SimulationLoop
-from edgescale.harness.simulation.tasks import OWNER
+from edgescale.harness.simulation.tasks import OWNER, Handle
 
 # 2026-01-01T00:00:00Z: the wall clock of a simulation starts here on every node, before its own offset.
 EPOCH_MS = 1_767_225_600_000
@@ -59,7 +59,7 @@ class Node:
         self.crashed = False
         self.died: asyncio.Future[None] = loop.create_future()
         self._loop = loop
-        self._postponed: list[asyncio.Handle] = []
+        self._postponed: list[Handle] = []
         self._kept: list[object] = []
         self.context = contextvars.copy_context()
         self.context.run(OWNER.set, self)
@@ -71,7 +71,8 @@ class Node:
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], *, name: str | None = None) -> asyncio.Task[Any]:
         """Run a coroutine as part of this process."""
-        task: asyncio.Task[Any] = self._loop.create_task(coroutine, context=self.context, name=name)
+        # A copy, as every task has one: what a request binds must not show in the next one.
+        task: asyncio.Task[Any] = self._loop.create_task(coroutine, context=self.context.copy(), name=name)
         self._kept.append(task)
         return task
 
@@ -79,7 +80,7 @@ class Node:
         """Run a callback as part of this process."""
         self._loop.call_soon(callback, *args, context=self.context)
 
-    def postpone(self, handle: asyncio.Handle) -> None:
+    def postpone(self, handle: Handle) -> None:
         """Keep what comes due while the process is frozen."""
         self._postponed.append(handle)
 

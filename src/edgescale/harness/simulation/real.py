@@ -6,19 +6,12 @@ from typing import Any, NoReturn
 
 from edgescale.harness.simulation.tasks import NotSimulated
 
-# Methods of event loops that reach for something real.
-REAL = tuple(
-    """
-    add_reader add_signal_handler add_writer call_soon_threadsafe connect_read_pipe connect_write_pipe
-    create_datagram_endpoint create_server create_unix_connection create_unix_server getaddrinfo getnameinfo
-    run_forever run_in_executor sendfile sock_accept sock_connect sock_recv sock_sendall start_tls stop
-    subprocess_exec subprocess_shell
-    """.split()  # noqa: SIM905 - a list of their own lines would be longer than what it is for
-)
-
 
 class NothingReal(asyncio.AbstractEventLoop):
-    """An event loop that refuses whatever is real."""
+    """An event loop that refuses everything, in all versions of Python.
+
+    What is simulated is for subclasses to say.
+    """
 
 
 def _refused(name: str) -> Callable[..., NoReturn]:
@@ -29,5 +22,6 @@ def _refused(name: str) -> Callable[..., NoReturn]:
     return refuse
 
 
-for _name in REAL:
-    setattr(NothingReal, _name, _refused(_name))
+for _name in dir(asyncio.AbstractEventLoop):
+    if not _name.startswith("_"):
+        setattr(NothingReal, _name, _refused(_name))

@@ -1,7 +1,8 @@
 """gRPC without gRPC: its C core cannot be simulated, so servicer methods are called with a context of ours.
 
 A call crosses the simulated network twice. Its deadline runs on the caller's side, and cancels the handler on the
-other; a crash of the server ends it as UNAVAILABLE, once the caller's connection has noticed.
+other; when the server's connections are reset, it ends as UNAVAILABLE, once that has reached the caller. A server that
+falls silent keeps its callers waiting until their deadlines.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ import grpc
 from edgescale.errors import EdgeScaleError, Unavailable
 from edgescale.harness.simulation.network import SimulatedNetwork
 from edgescale.harness.simulation.node import Node
-from edgescale.harness.simulation.packets import Packet, Verdict
+from edgescale.harness.simulation.packets import Kind, Packet, Verdict
 from edgescale.status import DETAILS_KEY, from_status
 
 Method = Callable[[Any, Any], Coroutine[Any, Any, Any]]
@@ -71,6 +72,7 @@ class Rpc:
     def __init__(self, network: SimulatedNetwork, rng: Random) -> None:
         self._network = network
         self._rng = rng
+        self._calls = 0
 
     async def call(
         self,
@@ -100,47 +102,59 @@ class Rpc:
         loop = self._network.loop
         deadline = None if timeout_s is None else loop.time() + timeout_s
         context = SimulatedContext(loop, deadline, metadata)
+        self._calls += 1
+        there = Packet(caller, server.name, method.__name__.encode(), 0, 0, -self._calls)
         async with asyncio.timeout_at(deadline):
-            await self._cross(caller, server.name)
+            await self._cross(there)
             if server.crashed:
                 raise Unavailable("the server is gone")
-            handler = server.spawn(_settled(method(request, context)))
+            answer = loop.create_future()
+            handler = server.spawn(_serve(method(request, context), answer))
             try:
-                outcome = await self._outcome(handler, server)
-                await self._cross(server.name, caller)
-            except asyncio.CancelledError:
-                # The cancellation travels to the server as a reset of the stream.
-                server.call_soon(handler.cancel)
+                outcome = await self._answered(answer, server.name, caller)
+                await self._cross(there._replace(source=server.name, target=caller))
+            except BaseException:
+                loop.call_at(self._heard_at(there, deadline), handler.cancel, context=server.context)
                 raise
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
-    async def _outcome(self, handler: asyncio.Task[Any], server: Node) -> Any:
-        """What the handler ended with, watched from the caller's side."""
-        await asyncio.wait([handler, server.died], return_when=asyncio.FIRST_COMPLETED)
-        if not handler.done():
-            await asyncio.sleep(NOTICE_S)
-            raise Unavailable("the server is gone")
-        return Unavailable("the call was cancelled") if handler.cancelled() else handler.result()
+    async def _answered(self, answer: asyncio.Future[Any], server: str, caller: str) -> Any:
+        with self._network.told_of_reset(server, answer):
+            try:
+                return await answer
+            except ConnectionResetError:
+                await self._cross(Packet(server, caller, b"", 0, 0, -self._calls, Kind.RESET))
+                raise Unavailable("the server is gone") from None
 
-    async def _cross(self, source: str, target: str) -> None:
-        while True:
-            verdict = self._network.judge(Packet(source, target, b"rpc", 0, 0))
-            if verdict is Verdict.RESET:
-                raise Unavailable("connection reset")
-            if not isinstance(verdict, Verdict):
-                await asyncio.sleep(verdict)
-                return
-            await asyncio.sleep(0.2)
+    def _heard_at(self, packet: Packet, deadline: float | None) -> float:
+        """When the server hears that its caller has given up; it watches the deadline by itself."""
+        now = self._network.loop.time()
+        verdict = self._network.judge(packet)
+        if verdict is Verdict.HOLD:
+            return now if deadline is None else deadline
+        return now if isinstance(verdict, Verdict) else now + verdict
+
+    async def _cross(self, packet: Packet) -> None:
+        try:
+            await self._network.cross(packet)
+        except ConnectionResetError as error:
+            raise Unavailable("connection reset") from error
 
 
-async def _settled(call: Coroutine[Any, Any, Any]) -> Any:
-    """The response, or the error that the caller will see, as a value."""
+async def _serve(call: Coroutine[Any, Any, Any], answer: asyncio.Future[Any]) -> None:
+    """Answer with the response, or with the error that the caller is to see."""
     try:
-        return await call
+        outcome = await call
     except Aborted as aborted:
-        return _revived(aborted)
+        outcome = _revived(aborted)
+    except asyncio.CancelledError:
+        outcome = Unavailable("the call was cancelled")
+    except Exception as error:  # noqa: BLE001 - a defect of the service; its caller is the one who can tell
+        outcome = error
+    if not answer.done():
+        answer.set_result(outcome)
 
 
 def _revived(aborted: Aborted) -> EdgeScaleError:
