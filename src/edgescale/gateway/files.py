@@ -1,11 +1,12 @@
 """POST /v1/files."""
 
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
 
 from edgescale.config import Settings
-from edgescale.errors import UnsupportedMediaType
+from edgescale.errors import Overloaded, UnsupportedMediaType
 from edgescale.gateway.answers import ACCEPTED, OK, get_task, is_settled, task_answer
 from edgescale.gateway.headers import Preferences, idempotency_key, require_plain_coding, trace_metadata
 from edgescale.gateway.models import TaskDocument
@@ -49,7 +50,9 @@ class FileRoutes:
         task = await upload(self._ingestion, request, outgoing, trace_metadata(request.headers))
         note_ids(request, request_id=task.request_id, file_id=task.file_id)
         if prefer.wait_ms and not is_settled(task):
-            task = await get_task(self._ingestion, self._settings, request, task.request_id, prefer.wait_ms)
+            # Who is refused a place to wait in is not refused: the task was accepted.
+            with suppress(Overloaded):
+                task = await get_task(self._ingestion, self._settings, request, task.request_id, prefer.wait_ms)
         return task_answer(request, task, prefer)
 
     def _parts(self, request: Request, name: str | None) -> Parts:

@@ -4,7 +4,7 @@ from fastapi import FastAPI, Request, Response
 
 from edgescale.chance import Chance
 from edgescale.config import Settings
-from edgescale.errors import NotFound, TooLarge, WaitExpired
+from edgescale.errors import NotFound, Overloaded, TooLarge, WaitExpired
 from edgescale.gateway.answers import ACCEPTED, OK, get_task, task_answer
 from edgescale.gateway.bodies import read_json
 from edgescale.gateway.headers import Preferences, idempotency_key, trace_metadata
@@ -61,10 +61,10 @@ class TextRoutes:
         return task_answer(request, task, prefer)
 
     async def _accepted(self, request: Request, request_id: str, expired: WaitExpired) -> Task:
-        """The task as it stands; where the time was up before it was accepted, the wait has just expired."""
+        """The task as it stands; where that is not to be had, all that is known is that the wait has expired."""
         try:
             return await get_task(self._ingestion, self._settings, request, request_id, wait_ms=0)
-        except NotFound:
+        except (NotFound, Overloaded):
             raise expired from None
 
     async def _submit(self, request: Request, body: TextAnalysisRequest, request_id: str, wait_ms: int) -> Task:

@@ -476,6 +476,20 @@ async def test_a_report_that_does_not_come_in_time_is_504_with_the_place_to_ask_
     assert response.headers["Location"] == "/v1/tasks/r-file"
 
 
+@pytest.mark.parametrize(("prefer", "status"), [("wait=5", 504), ("respond-async, wait=5", 202)])
+async def test_a_file_that_was_accepted_is_never_called_refused(
+    prefer: str, status: int, ingestion: ScriptedIngestion, client: httpx.AsyncClient
+) -> None:
+    # A place to wait in is refused, once the file is in.
+    ingestion.answer("GetTask", TooManyRequests("this server already has 2000 requests under way"))
+
+    response = await client.post("/v1/files", content=b"x", headers={"Prefer": prefer})
+
+    assert response.status_code == status
+    assert response.json()["request_id"] == "r-file"
+    assert response.headers["Location"] == "/v1/tasks/r-file"
+
+
 async def test_a_file_whose_task_failed_is_422(ingestion: ScriptedIngestion, client: httpx.AsyncClient) -> None:
     failed = task("r-file", "FAILED", file_id="f-1", error=TaskError(reason="HASH_DIFFERS", message="other bytes"))
     ingestion.answer("GetTask", GetTaskResponse(task=failed))

@@ -4,7 +4,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from edgescale.errors import InvalidInput, NotFound, TaskFailed, TooLarge, WaitExpired
+from edgescale.errors import EdgeScaleError, InvalidInput, NotFound, TaskFailed, TooLarge, TooManyRequests, WaitExpired
 from edgescale.gateway.models import TaskDocument
 from edgescale.v1.ingestion_service_pb2 import AnalyzeTextResponse, GetTaskResponse
 from edgescale.v1.task_pb2 import Task, TaskError, TaskResult
@@ -138,11 +138,12 @@ async def test_an_expired_wait_is_202_where_that_is_preferred(
     assert response.headers["Location"] == "/v1/tasks/id-1"
 
 
-async def test_a_task_that_was_never_accepted_is_not_called_accepted(
-    ingestion: ScriptedIngestion, client: httpx.AsyncClient
+@pytest.mark.parametrize("unknown", [NotFound("no task is known under this id"), TooManyRequests("no place left")])
+async def test_a_task_that_may_not_have_been_accepted_is_called_neither_accepted_nor_refused(
+    unknown: EdgeScaleError, ingestion: ScriptedIngestion, client: httpx.AsyncClient
 ) -> None:
     ingestion.hang("AnalyzeText")
-    ingestion.answer("GetTask", NotFound("no task is known under this id"))
+    ingestion.answer("GetTask", unknown)
 
     response = await client.post(
         "/v1/text-analyses", json={"text": "hello"}, headers={"Prefer": "respond-async, wait=1"}
