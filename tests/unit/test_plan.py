@@ -124,7 +124,7 @@ def struck(name: str, target: str, **options: Any) -> Plan:
 @pytest.mark.parametrize(
     ("plan", "sentence"),
     [
-        (Plan(1, services={"broker": 1}), "plan.services: there is no 'broker' here; known are ingestion, gateway"),
+        (Plan(1, services={"mail": 1}), "plan.services: there is no 'mail' here; known are ingestion, gateway"),
         (Plan(1, settings={"lease_sm": 1}), "plan.settings: there is no 'lease_sm' here; did you mean 'lease_ms'?"),
         (Plan(1, settings={"lease_ms": 0}), "EDGESCALE_LEASE_MS: Input should be greater than 0"),
         (Plan(1, redis={"appendfsync": "often"}), "plan.redis.appendfsync: there is no 'often' here; known are always"),
