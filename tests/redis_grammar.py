@@ -370,7 +370,8 @@ def server(c: Chooser) -> Command:
     kinds = [b"normal", b"pubsub", b"PubSub", b"replica", b"master", b"x"]
     return c.pick(
         [
-            [b"CONFIG", b"SET", b"maxmemory", b"0"],
+            [b"CONFIG", b"SET", b"maxmemory", c.pick([b"0", b"1"])],
+            [b"CONFIG", b"SET", b"maxmemory", c.pick([b"0", b"1"])],
             [b"CONFIG", b"SET", *c.pick(settings)],
             [b"CONFIG", b"GET", *c.pick(names)],
             [b"CLIENT", b"KILL", b"TYPE", c.pick(kinds), *c.pick([[], [], [b"SKIPME", c.pick([b"no", b"x", b"YES"])]])],
@@ -480,6 +481,7 @@ def lease(c: Chooser) -> Command:
     back = [owner, some_entry(c), c.pick([b"0", b"300000000"]), number(c, 0, 5), c.pick([b"", b"REASON"]), b"message"]
     return c.pick(
         [
+            [b"XCLAIM", key, c.pick(GROUPS), owner, b"0", some_entry(c), b"RETRYCOUNT", b"1", b"FORCE", b"JUSTID"],
             run("renew", [key, b"s0"], [c.pick(GROUPS), owner, some_entry(c), owner, some_entry(c)]),
             run("give_back", [c.pick(TASKS), key], [c.pick(GROUPS), *back]),
             run(

@@ -66,14 +66,55 @@ def test_an_expiry_is_told_as_a_removal() -> None:
     assert units[1:] == [[(b"DEL", b"k")]]
 
 
+def test_what_expires_goes_even_if_nobody_asks_for_it() -> None:
+    world, client, units = watched()
+    for number in range(100):
+        client.do("SET", f"k{number}", "v", "PX", 1_000 if number % 2 else 100_000)
+    units.clear()
+    world.sleep(1_001)
+    client.do("PING")
+    assert units == [[(b"DEL", b"k%d" % number) for number in range(1, 100, 2)]]
+    assert len(world.model.keyspace.values) == 50
+
+
+def test_a_key_that_lives_on_is_not_taken_for_one_that_expired() -> None:
+    world, client, units = watched()
+    client.do("SET", "k", "v", "PX", 1_000)
+    client.do("PERSIST", "k")
+    client.do("SET", "other", "v", "PX", 1_000)
+    client.do("PEXPIRE", "other", 100_000)
+    units.clear()
+    world.sleep(5_000)
+    client.do("PING")
+    assert (units, client.do("EXISTS", "k", "other")) == ([], 2)
+
+
+def test_a_server_that_is_paused_or_no_master_lets_nothing_expire_by_itself() -> None:
+    world, client, units = watched()
+    client.do("SET", "k", "v", "PX", 1_000)
+    units.clear()
+    world.model.demote()
+    world.sleep(5_000)
+    client.do("PING")
+    assert units == []
+    world.model.promote()
+    client.do("CLIENT", "PAUSE", 5_000, "WRITE")
+    world.sleep(4_000)
+    client.do("PING")
+    assert units == []
+    world.sleep(2_000)
+    client.do("PING")
+    assert units == [[(b"DEL", b"k")]]
+
+
 def test_replaying_the_log_tells_nobody() -> None:
     world, client, units = watched()
     client.do("SET", "k", "v", "PX", 100)
     client.do("XADD", "s", "*", "f", "v")
     units.clear()
-    world.model.restart()
+    world.model.stop()
     world.sleep(200)
-    world.model.restart()
+    world.model.start()
     assert units == []
     world.model.flush_all()
     assert units == [[(b"FLUSHALL",)]]

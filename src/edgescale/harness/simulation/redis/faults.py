@@ -86,6 +86,11 @@ class Faults:
             self.change(loading_until_us=0)
         return self.loading_until_us > 0
 
+    @property
+    def may_expire(self) -> bool:
+        """Whether keys whose time has come are removed of themselves."""
+        return not (self.read_only or self.busy or self.loading)
+
     def check(self, session: "Session", command: Command, argv: list[bytes]) -> None:
         """Refuse a command that the server's state forbids, in the server's own order.
 

@@ -13,6 +13,8 @@ Kind = TypeVar("Kind", bytes, Hash, SortedSet, Stream)
 WRONG_TYPE = b"WRONGTYPE Operation against a key holding the wrong kind of value"
 TYPE_NAMES: dict[type, bytes] = {bytes: b"string", dict: b"hash", SortedSet: b"zset", Stream: b"stream"}
 
+_LOOKED_AT, _EXPIRED_MANY = 20, 3
+
 
 class Keyspace:
     """The one database. Plain data but for its two callbacks.
@@ -35,6 +37,8 @@ class Keyspace:
     ) -> None:
         self.values: dict[bytes, Value] = {}
         self.deadlines: dict[bytes, int] = {}
+        # Those that are still to be looked at in this round.
+        self._may_have_expired: list[bytes] = []
         self._now_ms = now_ms
         self._on_expired = on_expired
         self._on_stream = on_stream
@@ -86,6 +90,18 @@ class Keyspace:
     def live_keys(self) -> list[bytes]:
         """All keys whose time has not come, in the order they were made."""
         return [key for key in list(self.values) if self.find(key) is not None]
+
+    def expire_some(self) -> None:
+        """Look at some of the keys that expire, and at more as long as many of them have expired.
+
+        Source: Redis, "How Redis expires keys": 20 at a time, again if more than a tenth of them had expired.
+        """
+        expired = _EXPIRED_MANY
+        while expired >= _EXPIRED_MANY and self.deadlines:
+            if not self._may_have_expired:
+                self._may_have_expired = list(reversed(self.deadlines))
+            some = [self._may_have_expired.pop() for _ in range(min(_LOOKED_AT, len(self._may_have_expired)))]
+            expired = sum(key in self.deadlines and self.find(key) is None for key in some)
 
     def sizes(self) -> Iterator[int]:
         """What each key takes, in bytes, roughly."""

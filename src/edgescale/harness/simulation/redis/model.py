@@ -37,6 +37,8 @@ CallLater: TypeAlias = Callable[[float, Callable[[], None]], Cancel]
 # What an empty server takes.
 _BASE_BYTES = 1_000_000
 _FIRST_PORT = 40_000
+# Source: the configuration's hz.
+_EXPIRY_PERIOD_US = 100_000
 
 
 class RedisModel(Recovery):
@@ -94,6 +96,7 @@ class RedisModel(Recovery):
         self._now_us = now_us
         self._call_later = call_later
         self._last_session_id = 0
+        self._expiring_us = 0
         self.tick()
         self.started_us = self.log.now_us
         self.keyspace = self.new_keyspace()
@@ -149,6 +152,8 @@ class RedisModel(Recovery):
     def turn(self, work: Callable[[], None]) -> None:
         """Do something at this moment, then whatever follows from it, then send all replies."""
         self.tick()
+        if self.log.now_us >= self._expiring_us:
+            self._expire_some()
         work()
         while self.resumed:
             self.resumed.pop(0).serve()
@@ -156,6 +161,14 @@ class RedisModel(Recovery):
             session = next(iter(self.outgoing))
             del self.outgoing[session]
             session.flush()
+
+    def _expire_some(self) -> None:
+        """Remove keys whose time has come and that nobody asks for; only while there is something else to do."""
+        self._expiring_us = self.log.now_us + _EXPIRY_PERIOD_US
+        if self.running and not self.pause.engaged and self.faults.may_expire:
+            self.keyspace.expire_some()
+            self.log.commit()
+            self.waiters.serve()
 
     def after(self, delay_s: float, work: Callable[[], None]) -> Cancel:
         """Do something after a while; what is returned cancels it."""
