@@ -10,7 +10,6 @@ from edgescale.harness.campaign_result import Offence, Result
 from edgescale.harness.plan import Plan
 from edgescale.harness.regressions import Regression
 from edgescale.harness.shrink import Budget, shrink
-from edgescale.harness.shrink_guesses import guesses
 
 # Shrinks a plan that shows a bug, and says what became of it; see `shrunk_by`.
 Shrinker = Callable[[Plan, Offence], Result]
@@ -64,11 +63,10 @@ def shrunk_by(hosts: Hosts, mutant: str = "", budget: Budget | None = None) -> S
     """A shrinker whose runs are done by hosts; a plan is bad when it shows the same bug."""
 
     def shrunk(plan: Plan, offence: Offence) -> Result:
-        def is_bad(candidate: Plan) -> bool:
-            return hosts.judge(candidate, mutant).shows(offence.key) is not None
+        def shows(candidate: Plan) -> Offence | None:
+            return hosts.judge(candidate, mutant).shows(offence.key)
 
-        small = shrink(plan, is_bad, budget, guesses=guesses(offence.request_ids, offence.at_ms))
-        return hosts.judge(small, mutant)
+        return hosts.judge(shrink(plan, offence, shows, budget), mutant)
 
     return shrunk
 

@@ -57,6 +57,8 @@ def serve(orders: "Connection[Result | None, Order | None]", work: Work, padding
     os.setpgrp()  # so that host and fork can be ended together
     end_with_parent()
     os.dup2(2, 1)  # standard output belongs to the report
+    # A world that ends in the midst of its work leaves coroutines that never began.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     kept = [bytearray(number % 4096) for number in range(padding)]
     # A run of nothing: what is made when it is first needed is then there in every fork.
     gc.disable()
@@ -106,8 +108,6 @@ def _work_off(order: Order, work: Work, sender: "Connection[Result, None]") -> N
     """What a fork does."""
     end_with_parent()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    # A world that ends in the midst of its work leaves coroutines that never began.
-    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     for job in order.jobs:
         signal.alarm(RUN_S_MAX)
         result = work(job, order.mutant)

@@ -6,7 +6,7 @@ shrinking makes as many as it can. Requests and faults are cut away in blocks fi
 left is simplified; then the order of callbacks is pulled toward first in, first out (see `shrink_schedule`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
@@ -15,9 +15,14 @@ from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
+from edgescale.harness.campaign_result import Offence
 from edgescale.harness.plan import Plan
 from edgescale.harness.shrink_cuts import Cut, leaving_out, of_the_rest, of_the_world
-from edgescale.harness.shrink_schedule import IsBad, calm, shortest_window
+from edgescale.harness.shrink_guesses import guesses
+from edgescale.harness.shrink_schedule import calm, shortest_window
+
+# How a plan fails in the way that is looked for; None when it does not.
+Shows = Callable[[Plan], Offence | None]
 
 # Cuts in a round: more make Hypothesis slow, fewer make many rounds.
 CUTS_MAX = 16
@@ -57,53 +62,67 @@ class _Judge:
 
     Attributes:
         best: the plan that the shrink has come to; it is bad.
+        offence: how it shows that.
     """
 
-    def __init__(self, is_bad: IsBad, plan: Plan, budget: Budget) -> None:
-        self._is_bad = is_bad
-        self._known = {plan.digest(): True}
+    def __init__(self, shows: Shows, plan: Plan, offence: Offence, budget: Budget) -> None:
+        self._shows = shows
+        self._known: dict[str, Offence | None] = {plan.digest(): offence}
         self._runs_left = budget.runs
         self._end_s = perf_counter() + budget.time_s
         self.best = plan
 
+    @property
+    def offence(self) -> Offence | None:
+        return self._known[self.best.digest()]
+
     def __call__(self, plan: Plan) -> bool:
+        """Whether it is bad."""
         digest = plan.digest()
         if digest not in self._known:
             if self._runs_left <= 0 or perf_counter() > self._end_s:
                 raise _Spent
             self._runs_left -= 1
-            self._known[digest] = self._is_bad(plan)
-        return self._known[digest]
+            self._known[digest] = self._shows(plan)
+        return self._known[digest] is not None
+
+    def takes(self, plan: Plan) -> bool:
+        """Go on with this plan if it is bad; says whether that is a change."""
+        if plan == self.best or not self(plan):
+            return False
+        self.best = plan
+        return True
 
 
-def shrink(plan: Plan, is_bad: IsBad, budget: Budget | None = None, *, guesses: Sequence[Cut] = ()) -> Plan:
-    """The smallest plan found that is bad, too; the given one where none is.
+def shrink(plan: Plan, offence: Offence, shows: Shows, budget: Budget | None = None) -> Plan:
+    """The smallest plan found that fails in the same way; the given one where none is.
 
     Args:
-        plan: is bad.
-        is_bad: whether a plan fails in the way that is looked for; asked again, it must say the same.
+        plan: fails.
+        offence: how.
+        shows: how another plan fails in the same way, None where it does not; asked again, it must say the same.
         budget: None for the usual one.
-        guesses: cuts that may do most of the work at once, the boldest first.
     """
-    judge = _Judge(is_bad, plan, budget or Budget())
+    judge = _Judge(shows, plan, offence, budget or Budget())
     with suppress(_Spent):
-        _begin(judge, guesses)
+        while _guess(judge):
+            pass
+        judge.takes(calm(judge.best))
         _shrink(judge)
     return judge.best
 
 
-def _begin(judge: _Judge, guesses: Sequence[Cut]) -> None:
-    """The boldest guess that is right; in order if possible, for what is left out then moves less of the rest."""
-    whole = judge.best
-    for guess in (*guesses, _nothing):
-        for plan in (calm(guess(whole)), guess(whole)):
-            if judge(plan):
-                judge.best = plan
-                return
-
-
-def _nothing(plan: Plan) -> Plan:
-    return plan
+def _guess(judge: _Judge) -> bool:
+    """Go on with the boldest guess that is right; in order if possible, for then less of the rest is moved by a cut."""
+    if judge.offence is None:
+        return False
+    candidates = [guess(judge.best) for guess in guesses(judge.offence)]
+    return any(
+        judge.takes(plan)
+        for candidate in candidates
+        if candidate != judge.best
+        for plan in (calm(candidate), candidate)
+    )
 
 
 def _shrink(judge: _Judge) -> None:
@@ -115,18 +134,19 @@ def _shrink(judge: _Judge) -> None:
         _make_cuts(judge, of_the_world(judge.best))
         _thin_out(judge)
         _make_cuts(judge, of_the_rest(judge.best))
-    if judge(calm(judge.best)):
-        judge.best = calm(judge.best)
+    judge.takes(calm(judge.best))
     for window in shortest_window(judge.best, judge):
         judge.best = window
 
 
 def _halve(judge: _Judge) -> None:
     """Leave large blocks of requests and faults out as long as that is easy."""
-    before = None
-    while before is None or 2 * _size(judge.best) <= _size(before):
-        before = judge.best
-        _make_cuts(judge, leaving_out(before, BLOCKS_MIN))
+    size = _size(judge.best)
+    while size:
+        _make_cuts(judge, leaving_out(judge.best, BLOCKS_MIN))
+        if 2 * _size(judge.best) > size:
+            return
+        size = _size(judge.best)
 
 
 def _thin_out(judge: _Judge) -> None:

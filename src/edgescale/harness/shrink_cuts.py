@@ -69,6 +69,13 @@ def _without_key(name: str, key: str, plan: Plan) -> Plan:
     return replace(plan, **{name: {other: value for other, value in values.items() if other != key}})  # type: ignore[arg-type]
 
 
+def tight(plan: Plan) -> Plan:
+    """The plan in a world with as little room as possible."""
+    for name in TIGHT:
+        plan = _tightened(name, plan)
+    return plan
+
+
 def _tightened(name: str, plan: Plan) -> Plan:
     return replace(plan, settings={**plan.settings, name: TIGHT[name]}) if name in plan.settings else plan
 

@@ -1,26 +1,25 @@
-"""Guesses: what a counterexample may need, from what is known of it. A right one saves most of a shrink's runs."""
+"""Guesses: what a counterexample may need, from how it showed. A right one saves most of a shrink's runs."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 
+from edgescale.harness.campaign_result import Offence
 from edgescale.harness.plan import Plan
-from edgescale.harness.shrink_cuts import Cut
+from edgescale.harness.shrink_cuts import Cut, tight
 
 
-def guesses(request_ids: Collection[str], at_ms: int) -> Sequence[Cut]:
-    """Cuts to be tried before all others, the boldest first.
+def guesses(offence: Offence) -> Sequence[Cut]:
+    """Cuts to be tried before all others, the boldest first: the request alone, what came before, a world with no room.
 
-    Args:
-        request_ids: whom it happened to; may be empty.
-        at_ms: when it had happened; 0 when nobody knows.
+    Each right one is worth guessing again: in a world with less room, it happens sooner.
     """
-    alone, before = partial(_of_these, frozenset(request_ids)), partial(_until, at_ms)
+    alone, before = partial(_of_these, frozenset(offence.request_ids)), partial(_until, offence.at_ms)
     found: list[Cut] = []
-    if request_ids:
+    if offence.request_ids:
         found += [lambda plan: _without_faults(alone(plan)), lambda plan: before(alone(plan))]
-    if at_ms:
-        found += [lambda plan: _without_faults(before(plan)), before]
+    if offence.at_ms:
+        found += [lambda plan: tight(before(plan)), lambda plan: _without_faults(before(plan)), before]
     return found
 
 

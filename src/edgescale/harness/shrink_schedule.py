@@ -9,8 +9,6 @@ from dataclasses import replace
 
 from edgescale.harness.plan import Plan
 
-# Whether a plan fails in the way that is looked for.
-IsBad = Callable[[Plan], bool]
 # No run has more turns.
 TURNS_MAX = 1 << 24
 
@@ -20,7 +18,7 @@ def calm(plan: Plan) -> Plan:
     return _shuffled(plan, 0, 0)
 
 
-def shortest_window(plan: Plan, is_bad: IsBad) -> Iterator[Plan]:
+def shortest_window(plan: Plan, is_bad: Callable[[Plan], bool]) -> Iterator[Plan]:
     """Plans that are bad, each with a shorter window of shuffled turns than the one before; none for a calm plan."""
     if plan.shuffled_to == plan.shuffled_from:
         return
