@@ -4,7 +4,7 @@ from fastapi import FastAPI, Request, Response
 
 from edgescale.chance import Chance
 from edgescale.config import Settings
-from edgescale.errors import NotFound, Overloaded, TooLarge, WaitExpired
+from edgescale.errors import EdgeScaleError, NotFound, Overloaded, TooLarge, Unavailable, WaitExpired
 from edgescale.gateway.answers import ACCEPTED, OK, get_task, task_answer
 from edgescale.gateway.bodies import read_json
 from edgescale.gateway.headers import Preferences, idempotency_key, trace_metadata
@@ -49,23 +49,23 @@ class TextRoutes:
         if len(body.text.encode()) > self._settings.text_bytes_max:
             raise TooLarge("text", f"is over the limit of {self._settings.text_bytes_max} bytes of UTF-8")
         prefer = Preferences.of(request.headers, self._settings)
-        # A caller that waits is owed the id when the time is up, even when the deadline beats ingestion's answer.
+        # A caller that waits is owed the id when the time is up, even where ingestion has not answered at all.
         request_id = idempotency_key(request.headers) or self._chance.new_id()
         note_ids(request, request_id=request_id)
         try:
             task = await self._submit(request, body, request_id, prefer.wait_ms)
-        except WaitExpired as expired:
-            if not prefer.respond_async:
+        except (WaitExpired, Unavailable) as late:
+            if not prefer.respond_async or not prefer.wait_ms:
                 raise
-            task = await self._accepted(request, request_id, expired)
+            task = await self._accepted(request, request_id, late)
         return task_answer(request, task, prefer)
 
-    async def _accepted(self, request: Request, request_id: str, expired: WaitExpired) -> Task:
-        """The task as it stands; where that is not to be had, all that is known is that the wait has expired."""
+    async def _accepted(self, request: Request, request_id: str, late: EdgeScaleError) -> Task:
+        """The task as it stands; where that is not to be had, all that is known is that the answer is late."""
         try:
             return await get_task(self._ingestion, self._settings, request, request_id, wait_ms=0)
-        except (NotFound, Overloaded):
-            raise expired from None
+        except (NotFound, Overloaded, Unavailable):
+            raise late from None
 
     async def _submit(self, request: Request, body: TextAnalysisRequest, request_id: str, wait_ms: int) -> Task:
         message = AnalyzeTextRequest(
@@ -75,5 +75,4 @@ class TextRoutes:
         )
         timeout_s = wait_ms / 1000 or answer_timeout(self._settings)
         call = self._ingestion.unary.AnalyzeText(message, timeout=timeout_s, metadata=trace_metadata(request.headers))
-        reply = await watched(call, request.receive, request_id=request_id if wait_ms else "")
-        return reply.task
+        return (await watched(call, request.receive)).task

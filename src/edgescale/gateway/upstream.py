@@ -105,27 +105,21 @@ def answer_timeout(settings: Settings, wait_ms: int = 0) -> float:
     return (wait_ms + settings.redis_patience_ms + settings.redis_timeout_ms) / 1000 + 1
 
 
-def translated(error: AioRpcError, request_id: str = "") -> EdgeScaleError:
-    """What a failed call means to the HTTP caller.
-
-    Args:
-        error: as raised by the call.
-        request_id: names the task that the call waited for; empty when it waited for none.
-    """
+def translated(error: AioRpcError) -> EdgeScaleError:
+    """What a failed call means to the HTTP caller."""
     details = error.trailing_metadata().get(DETAILS_KEY)
     if not isinstance(details, bytes):
-        return _without_details(error.code().name, request_id)
+        return _without_details(error.code().name)
     revived = from_status(error.code().name, error.details() or "", details)
     if isinstance(revived, errors.InvalidInput):
         return type(revived)(http_field(revived.field), revived.problem)
     return revived
 
 
-def _without_details(code: str, request_id: str) -> EdgeScaleError:
-    # Such a status was made by a gRPC library, not by ingestion, and its sentence names addresses and internals.
+def _without_details(code: str) -> EdgeScaleError:
+    # Such a status was made by a gRPC library, not by ingestion, and its sentence names addresses and internals. That
+    # the time is up does not mean that the task goes on: only ingestion knows whether it was accepted.
     match code:
-        case "DEADLINE_EXCEEDED" if request_id:
-            return errors.WaitExpired(request_id)
         case "DEADLINE_EXCEEDED" | "UNAVAILABLE" | "CANCELLED":
             return errors.Unavailable("ingestion does not answer; try again")
         case "RESOURCE_EXHAUSTED":

@@ -47,13 +47,12 @@ async def _cancel_when_gone(call: Call[object], receive: Receive) -> None:
     call.cancel()
 
 
-async def watched(call: Call[T_co], receive: Receive, *, request_id: str = "") -> T_co:
+async def watched(call: Call[T_co], receive: Receive) -> T_co:
     """The call's answer, given up when the caller goes.
 
     Args:
         call: a call whose request is complete.
         receive: of the HTTP request, whose body was read to its end.
-        request_id: names the task when the call's deadline passes; empty for calls that wait for no task.
 
     Raises:
         EdgeScaleError: ingestion's answer, or lack of one.
@@ -64,7 +63,7 @@ async def watched(call: Call[T_co], receive: Receive, *, request_id: str = "") -
     try:
         return await call
     except AioRpcError as error:
-        raise translated(error, request_id) from error
+        raise translated(error) from error
     except asyncio.CancelledError:
         # Two can cancel: the watcher, through the call, or the server at the end of its grace period. Nobody else
         # holds this task, so turning the second into an answer swallows no cancellation that anyone relies on.

@@ -96,21 +96,26 @@ async def test_respond_async_of_a_settled_task_has_the_result(
     assert response.status_code == 200
 
 
-@pytest.mark.parametrize("by_ingestion", [True, False])
 async def test_an_expired_wait_is_504_with_the_place_to_ask_later(
-    by_ingestion: bool,  # noqa: FBT001 - a parameter of the test
-    ingestion: ScriptedIngestion,
-    client: httpx.AsyncClient,
+    ingestion: ScriptedIngestion, client: httpx.AsyncClient
 ) -> None:
-    if by_ingestion:
-        ingestion.answer("AnalyzeText", WaitExpired("id-1"))
-    else:
-        ingestion.hang("AnalyzeText")
+    ingestion.answer("AnalyzeText", WaitExpired("id-1"))
 
     response = await client.post("/v1/text-analyses", json={"text": "hello"}, headers={"Prefer": "wait=1"})
 
     assert problem_of(response, 504, "WAIT_EXPIRED")["request_id"] == "id-1"
     assert response.headers["Location"] == "/v1/tasks/id-1"
+
+
+async def test_where_ingestion_never_answered_nobody_is_told_that_the_task_goes_on(
+    ingestion: ScriptedIngestion, client: httpx.AsyncClient
+) -> None:
+    ingestion.hang("AnalyzeText")
+
+    response = await client.post("/v1/text-analyses", json={"text": "hello"}, headers={"Prefer": "wait=1"})
+
+    assert problem_of(response, 503, "UNAVAILABLE")["request_id"] == "id-1"
+    assert "Retry-After" in response.headers
 
 
 async def test_a_wait_of_nothing_is_504_once_the_task_is_accepted(
@@ -149,7 +154,7 @@ async def test_a_task_that_may_not_have_been_accepted_is_called_neither_accepted
         "/v1/text-analyses", json={"text": "hello"}, headers={"Prefer": "respond-async, wait=1"}
     )
 
-    problem_of(response, 504, "WAIT_EXPIRED")
+    problem_of(response, 503, "UNAVAILABLE")
 
 
 async def test_a_task_without_a_result_is_422_with_its_state_and_reason(

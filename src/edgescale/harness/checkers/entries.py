@@ -177,7 +177,7 @@ class Entries:
             case "accept" if event.flag("new"):
                 entry.accepted = entry.accepted or event
             case "deliver":
-                entry.deliveries.append(Delivery(event))
+                entry.deliveries.append(_following(entry.last_of(consumer_of(event)), Delivery(event)))
             case "renew" | "settle" | "give_back":
                 _assign(entry.last_of(consumer_of(event)), call)
 
@@ -190,6 +190,18 @@ def _turn(delivery: Delivery, forgot: Sequence[int]) -> tuple[int, int, bool, in
     """
     index = delivery.event.index
     return bisect(forgot, index), delivery.attempt, not delivery.drained, index
+
+
+def _following(held: Delivery | None, delivery: Delivery) -> Delivery:
+    """The delivery; a worker that is given what it is still at goes on with what it has begun."""
+    if held is not None:
+        delivery.settles += [call for call in held.settles if _open_at(call, delivery.event)]
+        delivery.returns += [call for call in held.returns if _open_at(call, delivery.event)]
+    return delivery
+
+
+def _open_at(call: Call, event: Event) -> bool:
+    return call.end is None or call.end.index > event.index
 
 
 def _assign(delivery: Delivery | None, call: Call) -> None:
