@@ -1,10 +1,12 @@
 """A counterexample as a story that can be read: one line an event, with the faults in force beside it.
 
-    >>   at ms     + ms  faults  who              what
-         1,204.113   0.000          client-3         submit begins  kind=text lane=text
-    >>   3,310.870   2.113  A       worker-1#1       settle ok  entry=1-0 state=succeeded status=settled  (+1.9 ms)
+              at ms       + ms  faults  who              what
+          1,204.113      0.000          client-3         submit begins  kind=text lane=text
+    !     1,205.000      0.887  A       nemesis          pause  node=worker-1#1
+    >>    3,310.870  2,105.870  A       worker-1#1       settle ok (+1.900 ms)  status=settled
 
-`>>` marks the events that cannot stand together; `!` what befell those who act in the story; a letter a fault in force.
+`>>` marks the events that cannot stand together, `!` what befell those who act in the story, and a letter a fault in
+force. The end of a call says only what its beginning has not said.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -50,11 +52,14 @@ class _Spell:
 
 def timeline(history: History, finding: Finding) -> str:
     """The story of a finding, request by request; lines of at most WIDTH characters."""
-    told = [event for event in finding.story if event.operation != "final"] or list(finding.story)
+    # The finding's own story may be cut short.
+    marked = [history.events[index] for index in finding.indices]
+    about = [event for request_id in finding.request_ids for event in history.about(request_id)]
+    told = sorted([*marked, *about], key=lambda event: event.index)
     spells = _spells(history, told)
     lines = [_cut(finding.sentence), "", *_cast(spells)]
     for request_id in finding.request_ids:
-        events = [event for event in finding.story if event.request_id == request_id]
+        events = history.about(request_id)
         lines += [f"request {request_id}", *_section(history, events, finding.indices, spells), ""]
     others = _others(history, finding)
     if others:
@@ -67,7 +72,8 @@ def _others(history: History, finding: Finding) -> Sequence[Event]:
     """What else there is to tell: events that belong to no request; in a short history, those of the other requests."""
     strangers = [event for event in history.events if event.request_id and event.request_id not in finding.request_ids]
     told = strangers if len(strangers) <= STRANGERS_MAX else []
-    events = {event.index: event for event in [*finding.story, *told] if event.request_id not in finding.request_ids}
+    marked = [history.events[index] for index in finding.indices]
+    events = {event.index: event for event in [*marked, *told] if event.request_id not in finding.request_ids}
     return sorted(events.values(), key=lambda event: event.index)
 
 
@@ -80,8 +86,9 @@ def last_events(history: History, count: int = LAST_EVENTS) -> str:
 
 
 def _spells(history: History, told: Sequence[Event]) -> Sequence[_Spell]:
-    """The faults that were in force during a story."""
-    if not told:
+    """The faults that were in force during a story, from its first act to its last."""
+    acts = [event.time_ns for event in told if event.operation != "final"]
+    if not acts:
         return ()
     ends = {event.call: event.time_ns for event in history.named("fault") if event.phase != "invoke"}
     begun = [event for event in history.named("fault") if event.phase == "invoke"]
@@ -89,7 +96,7 @@ def _spells(history: History, told: Sequence[Event]) -> Sequence[_Spell]:
         _Spell("", event.text("fault"), event.text("targets"), event.time_ns, ends.get(event.call, history.end_ns))
         for event in begun
     ]
-    in_force = [spell for spell in spells if spell.during(told[0].time_ns, told[-1].time_ns)]
+    in_force = [spell for spell in spells if spell.during(acts[0], acts[-1])]
     # When there are more faults than letters, letters mean several.
     return [
         _Spell(LETTERS[number % len(LETTERS)], spell.name, spell.targets, spell.from_ns, spell.to_ns)
@@ -130,7 +137,7 @@ def _lines(
     events: Sequence[Event], marked: Collection[int], befallen: Collection[int], spells: Sequence[_Spell]
 ) -> Iterator[str]:
     yield f"{'':3}{'at ms':>12}{'+ ms':>11}  {'faults':7} {'who':{ACTOR_WIDTH}} what"
-    begun = {(event.actor, event.call): event.time_ns for event in events if event.phase == "invoke"}
+    begun = {(event.actor, event.call): event for event in events if event.phase == "invoke"}
     before_ns = events[0].time_ns if events else 0
     for event, left_out in _chosen(events, marked):
         if left_out:
@@ -138,9 +145,8 @@ def _lines(
         mark = ">>" if event.index in marked else "!" if event.index in befallen else ""
         letters = "".join(spell.letter for spell in spells if spell.during(event.time_ns, event.time_ns))
         times = f"{_ms(event.time_ns):>12}{_ms(event.time_ns - before_ns):>11}"
-        took = _took(event, begun)
-        what = f"{_what(event)}  (+{_ms(took)} ms)" if took is not None else _what(event)
-        yield _cut(f"{mark:3}{times}  {letters[:7]:7} {event.actor:{ACTOR_WIDTH}} {what}").rstrip()
+        start = begun.get((event.actor, event.call)) if event.call is not None and event.phase != "invoke" else None
+        yield _cut(f"{mark:3}{times}  {letters[:7]:7} {event.actor:{ACTOR_WIDTH}} {_what(event, start)}").rstrip()
         before_ns = event.time_ns
 
 
@@ -172,25 +178,22 @@ def _ends_of_runs(events: Sequence[Event], marked: Collection[int]) -> Iterator[
         yield from places if len(places) <= SAME_MAX else (places[0], places[-1])
 
 
-def _took(event: Event, begun: dict[tuple[str, int | None], int]) -> int | None:
-    start_ns = begun.get((event.actor, event.call)) if event.phase != "invoke" and event.call is not None else None
-    return None if start_ns is None else event.time_ns - start_ns
-
-
-def _what(event: Event) -> str:
-    """Operation, phase and fields, as far as they say something."""
+def _what(event: Event, start: Event | None) -> str:
+    """Operation, phase and fields, as far as they say something that the call's start has not said."""
     phase = {"invoke": " begins", "ok": "" if event.call is None else " ok", "fail": " FAILS", "info": " unclear"}
+    took = f" (+{_ms(event.time_ns - start.time_ns)} ms)" if start else ""
+    said = start.fields if start else {}
     fields = [
         _field(name, value)
         for name, value in event.fields.items()
-        if value not in (None, "", False) and name not in SAID_ANYWAY
+        if value not in (None, "", False) and name not in SAID_ANYWAY and (name, value) not in said.items()
     ]
-    return "  ".join([event.operation + phase[event.phase], " ".join(fields)]).rstrip()
+    return f"{event.operation}{phase[event.phase]}{took}  {' '.join(fields)}".rstrip()
 
 
 def _field(name: str, value: object) -> str:
     if name.endswith(("digest", "sha256")):
-        return f"{name}={str(value)[:DIGEST_CHARACTERS]}"
+        return f"{name.removesuffix('_digest')}={str(value)[:DIGEST_CHARACTERS]}"
     return name if value is True else f"{name}={value}"
 
 
