@@ -120,6 +120,18 @@ async def test_giving_back_again_after_a_lost_reply_is_harmless(rig: Rig) -> Non
     assert [owner for _, owner, _ in await rig.pending()] == ["worker-2"]
 
 
+async def test_a_call_that_was_held_up_does_not_give_back_what_its_worker_was_given_anew(rig: Rig) -> None:
+    [entry] = await rig.submit_and_take("r1")
+    await rig.silence(entry)
+    [again] = await reclaim(rig, "worker-1")
+    assert again.deliveries == 2
+    assert not await rig.broker.give_back("worker-1", handed(entry, deliveries=1))
+    assert await rig.pending() == [(entry.entry_id, "worker-1", 2)]
+    assert await reclaim(rig, "worker-2") == []
+    assert await rig.broker.give_back("worker-1", handed(again, deliveries=2))
+    assert [taken.deliveries for taken in await reclaim(rig, "worker-2")] == [3]
+
+
 async def test_reason_and_message_of_a_failed_attempt_are_on_record_while_the_task_is_open(rig: Rig) -> None:
     [entry] = await rig.submit_and_take("r1")
     await rig.broker.give_back("worker-1", handed(entry, reason="TIMEOUT", message="took too long \ud800"))
@@ -140,13 +152,13 @@ async def test_entries_given_back_share_one_round_trip(rig: Rig) -> None:
     await rig.broker.give_back("worker-1", handed(entries[0]))
     await rig.connection.command("CONFIG", "RESETSTAT")
     answers = await asyncio.gather(
-        rig.broker.give_back("worker-1", handed(entries[0], deliveries=3)),
+        rig.broker.give_back("worker-1", handed(entries[0])),
         rig.broker.give_back("worker-2", handed(entries[1])),
         rig.broker.give_back("worker-1", handed(entries[2], deliveries=5)),
     )
     assert list(answers) == [True, False, True]
     assert await rig.calls("evalsha") == 1
-    assert [deliveries for _, _, deliveries in await rig.pending()] == [3, 1, 5]
+    assert [deliveries for _, _, deliveries in await rig.pending()] == [0, 1, 5]
 
 
 async def test_only_the_silent_lose_their_entries(rig: Rig) -> None:

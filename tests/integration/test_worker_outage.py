@@ -10,11 +10,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from edgescale.broker.inbox import Inbox
+from edgescale.broker.keys import GROUP
 from edgescale.local.child import free_port
 from edgescale.local.valkey import EmbeddedValkey
 from tests.parts import Act, Deed, answer_with_attempt, ask, make_worker, said, working
 from tests.servers import Server
-from tests.support import Rig, eventually, open_rig, serving
+from tests.support import LANE, Rig, eventually, open_rig, serving
 
 AGAIN_WITHIN_S = 5.0
 IMPATIENT: dict[str, Any] = {"redis_timeout_ms": 300, "inbox_recheck_ms": 300}
@@ -78,6 +79,21 @@ async def test_a_task_that_was_running_when_redis_was_flushed_is_done_anew_for_i
         deed.gate.set()
         assert said(await answer) == "r1 by attempt 1"
         assert await rig.backlog() == 0
+
+
+async def test_a_lost_group_does_not_make_a_worker_run_beside_itself_what_it_runs(server: Server) -> None:
+    deed = Deed(held=True)
+    async with pipeline(server.url, deed, redis_block_ms=100) as (rig, inbox):
+        answer = asyncio.create_task(ask(rig, inbox, "r1"))
+        await eventually(lambda: deed.running == 1)
+        await rig.connection.command("XGROUP", "DESTROY", rig.keys.stream(0, LANE), GROUP)
+        # The group is made anew at 0, and its first reader is given what it runs already.
+        await eventually(rig.pending)
+        later = asyncio.create_task(ask(rig, inbox, "r2"))
+        await eventually(lambda: deed.running == 2)
+        deed.gate.set()
+        assert [said(await answer), said(await later)] == ["r1 by attempt 1", "r2 by attempt 1"]
+    assert [context.request_id for context in deed.begun] == ["r1", "r2"]
 
 
 async def test_killed_connections_are_made_anew(server: Server, rig: Rig, inbox: Inbox) -> None:

@@ -45,14 +45,15 @@ async def test_the_slot_is_freed_when_the_delivery_ends(work: Work) -> None:
     assert len(deliveries) == 0
 
 
-async def test_an_entry_is_held_while_it_is_in_flight(work: Work) -> None:
+async def test_an_entry_that_comes_again_while_it_is_in_flight_goes_on_under_its_new_count(work: Work) -> None:
     slots, deliveries = Slots(1), Deliveries(work)
     await slots.take(1)
     deliveries.start(entry_of(), slots)
-    assert deliveries.holds(entry_of(deliveries=2))
+    assert deliveries.adopt(entry_of(deliveries=2))
+    assert [delivery.entry.deliveries for delivery in deliveries] == [2]
     work.gate.set()
     await turns()
-    assert not deliveries.holds(entry_of())
+    assert not deliveries.adopt(entry_of())
 
 
 async def test_finishing_waits_for_those_who_end_in_time(work: Work) -> None:

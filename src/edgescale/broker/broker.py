@@ -240,7 +240,7 @@ class Broker:
         return await self._connection.run(self._scripts["settle"], keys, args)
 
     async def give_back(self, consumer: str, handed: GiveBack) -> bool:
-        """Hand a delivery back; False when the consumer no longer owns it.
+        """Hand a delivery back; False when it is not the consumer's any more.
 
         Raises:
             BrokerUnavailable: Redis is away; the entry is reclaimed after the lease all the same.
@@ -254,5 +254,6 @@ class Broker:
         args: list[Argument] = [GROUP]
         for consumer, handed in items:
             keys += [self._keys.task(handed.request_id), self._keys.stream(partition, handed.entry.lane)]
-            args += [consumer, handed.entry.entry_id, handed.idle_ms, handed.deliveries, handed.reason, handed.message]
+            args += [consumer, handed.entry.entry_id, handed.entry.deliveries, handed.idle_ms, handed.deliveries]
+            args += [handed.reason, handed.message]
         return await self._connection.run(self._scripts["give_back"], keys, args)

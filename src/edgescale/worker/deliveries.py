@@ -48,7 +48,7 @@ class Delivery:
     """One entry in this worker's hands.
 
     Attributes:
-        entry: as it was delivered.
+        entry: as it was delivered last; it may come again while it is in flight.
         settling: True from the moment its outcome is on the way to the broker; from then on it is not interrupted.
         lost: True when the broker says that somebody else owns it.
         handed_back: True from the moment it is on its way back; from then on its lease is not renewed.
@@ -98,11 +98,16 @@ class Deliveries:
         """Those in flight, oldest first."""
         return iter(list(self._in_flight))
 
-    def holds(self, entry: Entry) -> bool:
-        """Whether this very entry is in flight here, and neither lost nor on its way back."""
-        return any(
-            _key(delivery.entry) == _key(entry) and not delivery.lost and not delivery.handed_back for delivery in self
-        )
+    def adopt(self, entry: Entry) -> bool:
+        """Go on with an entry that came again while it is in flight here, neither lost nor on its way back.
+
+        It goes on under the count that it came with, by which the broker knows it now. False when it is not in flight.
+        """
+        for delivery in self:
+            if _key(delivery.entry) == _key(entry) and not delivery.lost and not delivery.handed_back:
+                delivery.entry = entry
+                return True
+        return False
 
     def start(self, entry: Entry, slots: Slots) -> None:
         """Begin with a delivery, in one slot that the caller has taken; the slot is freed at its end."""

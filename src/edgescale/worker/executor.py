@@ -54,7 +54,7 @@ class Executor:
             return
         with bound_ids(request_id=envelope.request_id, file_id=envelope.file_id, agent_id=envelope.agent_id):
             outcome = await self._run(entry, envelope)
-            await self._finish(delivery, self._ending(entry, envelope, outcome))
+            await self._finish(delivery, self._ending(delivery.entry, envelope, outcome))
 
     async def _finish(self, delivery: Delivery, ending: Settlement | GiveBack) -> None:
         delivery.settling = True

@@ -63,7 +63,7 @@ class Fetcher:
             )
             for entry in entries:
                 # The group was lost and made anew: what is running here already comes as if it were new.
-                if self._deliveries.holds(entry):
+                if self._deliveries.adopt(entry):
                     continue
                 self._deliveries.start(entry, self._slots)
                 started += 1

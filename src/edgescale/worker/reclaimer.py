@@ -77,7 +77,7 @@ class Reclaimer:
             )
             for entry in entries:
                 # Our own entry, whose renewal came too late: the claim has renewed it, and it is running already.
-                if self._deliveries.holds(entry):
+                if self._deliveries.adopt(entry):
                     continue
                 self._log.info(Event.TASK_RECLAIMED, lane=self._lane, entry=entry.entry_id, deliveries=entry.deliveries)
                 self._deliveries.start(entry, self._slots)

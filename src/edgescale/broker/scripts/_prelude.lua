@@ -7,10 +7,11 @@ local function now_ms()
   return string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 end
 
--- Claims carry no fence of their own: XACK and XCLAIM obey anyone. So each script asks who owns the entry first.
-local function owned(stream, group, consumer, entry)
+-- Claims carry no fence of their own: XACK and XCLAIM obey anyone. So each script asks who owns the entry first, and
+-- which of its deliveries, where an attempt is given.
+local function owned(stream, group, consumer, entry, attempt)
   local pending = redis.pcall('XPENDING', stream, group, entry, entry, 1, consumer)
-  return not pending.err and #pending == 1
+  return not pending.err and #pending == 1 and (not attempt or pending[1][4] == tonumber(attempt))
 end
 
 -- Adds an inbox to a task that is still open. Past the limit a waiter depends on its own timer.
