@@ -5,6 +5,7 @@ import signal
 import time
 
 from edgescale.harness.campaign_result import Job, Offence, Result, ruined, seed_of
+from edgescale.harness.mutants import Mutant
 from edgescale.harness.plan import Plan
 
 DEADLY, DEAD_HOST, SILENT, BROKEN, UNSURE, FOREVER = 13, 14, 15, 17, 19, 99
@@ -72,3 +73,7 @@ def who(job: Job, _mutant: str = "") -> Result:
     if job == FOREVER:
         time.sleep(3_600)
     return Result(seed_of(job), outcomes={"P1": "valid"}, trace=str(os.getpid()))
+
+
+def mutant(name: str, promise: str) -> Mutant:
+    return Mutant(name, promise, "breaks something", ())

@@ -12,7 +12,6 @@ from edgescale.harness.campaign import Hosts, orders_of
 from edgescale.harness.campaign_host import RUNS_PER_FORK, Order, results
 from edgescale.harness.campaign_mutants import all_caught, hunt_all, median_seeds
 from edgescale.harness.campaign_result import RUN, Result
-from edgescale.harness.mutants import Mutant
 from edgescale.harness.plan import Plan
 from tests import toy_campaign as toy
 from tests.processes import alive
@@ -122,8 +121,8 @@ def test_orders_cover_all_jobs_and_keep_all_hosts_busy() -> None:
 
 
 def test_a_hunt_ends_when_a_mutants_own_checker_reports_it(hosts: Hosts) -> None:
-    caught = Mutant("broken_door", "P2", "answers twice", ())
-    missed = Mutant("broken_window", "P4", "lets go", ())
+    caught = toy.mutant("broken_door", "P2")
+    missed = toy.mutant("broken_window", "P4")
 
     *_, hunts = hunt_all(hosts, [caught, missed], range(40, 50))
 
@@ -134,7 +133,7 @@ def test_a_hunt_ends_when_a_mutants_own_checker_reports_it(hosts: Hosts) -> None
 
 
 def test_what_a_mutant_breaks_beside_its_own_promise_does_not_count(hosts: Hosts) -> None:
-    *_, hunts = hunt_all(hosts, [Mutant("broken_door", "P1", "answers twice", ())], range(10))
+    *_, hunts = hunt_all(hosts, [toy.mutant("broken_door", "P1")], range(10))
 
     assert (hunts[0].seeds, hunts[0].caught_by, hunts[0].others) == (10, "", {("P2", "two_results")})
 

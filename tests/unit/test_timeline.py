@@ -90,7 +90,7 @@ def test_faults_that_overlap_have_letters_of_their_own() -> None:
 
     lines = told(story)
 
-    assert "  A  one of redis, 3.000 to 18.000 ms" in lines
+    assert "  A  one of redis, 3.000 to 20.000 ms" in lines
     assert any("  AB  " in line and "store" in line for line in lines)
 
 

@@ -144,7 +144,7 @@ class Ledger:
             "failed": self.failed,
             "verdicts": self.grid(),
             "twice": self.twice,
-            "unlike": self.unlike,
+            "unlike": sorted(self.unlike),
             "failures": [self._failure(result) for result in self.failures()],
             "markers": {name: {"runs": self.markers[name], "hits": self.hits[name]} for name in sorted(self.markers)},
             "markers_never": self.never,

@@ -72,7 +72,7 @@ def _figures(ledger: Ledger) -> Iterable[tuple[str, str]]:
     yield "never hit", ", ".join(ledger.never) or "none: all were hit"
     if ledger.twice:
         same = f"{ledger.twice - len(ledger.unlike):,} of {ledger.twice:,} seeds left the same trace when run again"
-        unlike = f"; not {', '.join(map(str, ledger.unlike[:SEEDS_TOLD]))}" if ledger.unlike else ""
+        unlike = f"; not {', '.join(map(str, sorted(ledger.unlike)[:SEEDS_TOLD]))}" if ledger.unlike else ""
         yield "replay", same + unlike
 
 

@@ -1,0 +1,242 @@
+"""`edgescale simulate`: what is asked, what is answered, and what is refused; runs are a stand-in's."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgescale import cli
+from edgescale.harness import campaign_asked, campaign_session
+from edgescale.harness.campaign_result import Work
+from edgescale.harness.plan import Plan
+from edgescale.harness.regressions import Regression
+from edgescale.harness.report_progress import Shown
+from tests import toy_campaign as toy
+
+
+@dataclass
+class Answer:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Command:
+    """The command, in this process, with a stand-in for the simulation."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capfd = capfd
+        self.work(toy.work)
+
+    def work(self, work: Work) -> None:
+        self._monkeypatch.setattr(campaign_asked, "work", work)
+
+    def __call__(self, *arguments: object) -> Answer:
+        self._monkeypatch.setattr(sys, "argv", ["edgescale", "simulate", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = self._capfd.readouterr()
+        return Answer(int(ended.value.code or 0), out, err)
+
+
+@pytest.fixture
+def simulate(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    return Command(monkeypatch, capfd)
+
+
+def test_good_seeds_are_told_as_a_table_and_end_with_0(simulate: Command) -> None:
+    answer = simulate("--seeds", 6, "--from", 100, "--jobs", 2)
+
+    assert answer.status == 0
+    lines = answer.out.splitlines()
+    assert lines[0].strip() == "6 runs"
+    assert any("P1" in line and "no loss" in line and "6" in line for line in lines)
+    assert any("60 ended, 20 per CPU second" in line for line in lines)
+    assert any("recovered 6" in line for line in lines)
+    assert any("never hit" in line and "cap_refused" in line for line in lines)
+
+
+def test_a_failure_is_told_with_the_one_command_that_replays_it(simulate: Command) -> None:
+    answer = simulate("--seeds", 10, "--from", toy.BROKEN - 1)
+
+    assert answer.status == 1
+    assert "P2 two_results in 1 run: 17" in answer.out
+    assert f"request {toy.BROKEN} was answered twice" in answer.out
+    assert f"seed {toy.BROKEN}: edgescale simulate --from {toy.BROKEN} --seeds 1\n" in answer.out
+    assert (
+        "edgescale simulate --plan failures/P2-two-results-17.json  (shrunk: 0 requests, 0 faults, all in "
+        in answer.out
+    )
+    assert "\na sad one\n" in answer.out
+
+
+def test_the_shrunk_plan_is_kept_and_can_be_run_again(simulate: Command) -> None:
+    simulate("--seeds", 1, "--from", toy.BROKEN, "--failures", "kept")
+    path = Path("kept/P2-two-results-17.json")
+
+    answer = simulate("--plan", path)
+
+    assert Regression.load(path).found == "P2 two_results: request 17 was answered twice"
+    assert answer.status == 1
+    assert f"seed 17: edgescale simulate --plan {path}\n" in answer.out
+    assert not Path("failures").exists()
+
+
+def test_nothing_is_shrunk_unless_that_is_wanted(simulate: Command) -> None:
+    answer = simulate("--seeds", 1, "--from", toy.BROKEN, "--no-shrink")
+
+    assert not Path("failures").exists()
+    assert "shrunk" not in answer.out
+    assert "\na sad one\n" in answer.out
+
+
+def test_a_bare_plan_is_run_like_a_kept_one(simulate: Command) -> None:
+    Plan(4).dump(Path("bare.json"))
+
+    answer = simulate("--plan", "bare.json")
+
+    assert (answer.status, answer.out.splitlines()[0].strip()) == (0, "1 runs")
+
+
+def test_a_run_of_which_nothing_can_be_said_is_a_failure(simulate: Command) -> None:
+    assert simulate("--seeds", 1, "--from", toy.UNSURE, "--no-shrink").status == 1
+
+
+def test_a_simulation_that_fails_is_a_failure(simulate: Command) -> None:
+    simulate.work(toy.fragile)
+
+    answer = simulate("--seeds", 3)
+
+    assert answer.status == 1
+    assert "run Deadlock in 3 runs: 0, 1, 2" in answer.out
+
+
+def test_machines_are_told_in_json(simulate: Command) -> None:
+    answer = simulate("--seeds", 2, "--from", toy.BROKEN, "--json", "--report", "report.json")
+
+    record = answer.json
+    assert (record["runs"], record["good"], record["verdicts"]["P2"]["invalid"]) == (2, False, 1)
+    (failure,) = record["failures"]
+    assert failure["replay"] == "edgescale simulate --from 17 --seeds 1"
+    assert failure["plan"] == "failures/P2-two-results-17.json"
+    assert failure["offences"][0]["sentence"] == "request 17 was answered twice"
+    assert record["versions"]["python"]
+    assert json.loads(Path("report.json").read_text()) == record
+    assert answer.err == ""
+
+
+def test_a_mutant_stands_in_the_replay_line(simulate: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign_asked, "find", lambda name: name)
+
+    answer = simulate("--seeds", 5, "--from", 50, "--mutant", "broken_door")
+
+    assert "seed 54: edgescale simulate --from 54 --seeds 1 --mutant broken_door\n" in answer.out
+    assert "5 runs under the mutant broken_door" in answer.out
+
+
+def test_all_mutants_are_measured(simulate: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    caught = toy.mutant("broken_door", "P2")
+    monkeypatch.setattr(campaign_asked, "MUTANTS", [caught])
+    good = simulate("--mutant", "all", "--seeds", 10, "--from", 50)
+    monkeypatch.setattr(campaign_asked, "MUTANTS", [caught, toy.mutant("broken_window", "P4")])
+    bad = simulate("--mutant", "all", "--seeds", 10, "--from", 50, "--json")
+
+    assert good.status == 0
+    assert "1 of 1 caught, after 5 seeds in the median: all were caught" in good.out
+    assert bad.status == 1
+    assert [(item["mutant"], item["seeds"], item["caught_at"]) for item in bad.json["mutants"]] == [
+        ("broken_door", 5, 54),
+        ("broken_window", 10, None),
+    ]
+
+
+def test_mutants_are_listed(simulate: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    del simulate
+    monkeypatch.setattr(campaign_asked, "MUTANTS", [toy.mutant("broken_door", "P2")])
+
+    campaign_asked.list_mutants()
+
+
+def test_the_same_trace_in_unlike_processes_is_good(simulate: Command) -> None:
+    answer = simulate("--seeds", 4, "--twice")
+
+    assert answer.status == 0
+    assert "4 of 4 seeds left the same trace when run again" in answer.out
+
+
+def test_a_run_that_depends_on_its_process_is_found(simulate: Command) -> None:
+    simulate.work(toy.dreaming)
+
+    answer = simulate("--seeds", 3, "--twice")
+
+    assert answer.status == 1
+    assert "0 of 3 seeds left the same trace when run again; not 0, 1, 2" in answer.out
+
+
+def test_ctrl_c_tells_what_there_is(simulate: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def progress(what: str, total: int, *, quiet: bool = False) -> Iterator[Shown]:
+        del what, total, quiet
+        yield lambda done, told: os.kill(os.getpid(), signal.SIGINT) if done == 7 else None  # noqa: ARG005 - protocol
+
+    monkeypatch.setattr(campaign_session, "progress", progress)
+
+    answer = simulate("--seeds", 400, "--from", 200, "--jobs", 2)
+
+    assert answer.status == 130
+    assert answer.out.splitlines()[0].strip() == "7 runs"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--seeds", "many"], "valid integer"),
+        (["--seeds", "0"], "greater than or equal to 1"),
+        (["--from", "-1"], "greater than or equal to 0"),
+        (["--jobs", "0"], "greater than or equal to 1"),
+        (["--mutant", "no_dedup"], "no mutant 'no_dedup': did you mean no_dedupe"),
+        (["--plan", "none.json"], "plan none.json: No such file or directory"),
+        (["--plan", "old.json"], "plan old.json: this is a plan of format 7, and this version reads format 1"),
+        (["--plan", "odd.json"], "plan odd.json: faults[0].name: there is no 'latncy' here; did you mean 'latency'?"),
+        (["--plan", "good.json", "--seeds", "2"], "leave --seeds and --from out"),
+        (["--plan", "good.json", "--from", "2"], "leave --seeds and --from out"),
+        (["--plan", "good.json", "--mutant", "all"], "leave --plan and --twice out"),
+        (["--mutant", "all", "--twice"], "leave --plan and --twice out"),
+        (["--report", "no/where.json"], "--report no/where.json: there is no folder no"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_what_could(simulate: Command, arguments: list[str], sentence: str) -> None:
+    Path("old.json").write_text('{"format": 7, "seed": 1}')
+    Path("odd.json").write_text(
+        '{"format": 1, "seed": 1, "faults": [{"at_ms": 1, "for_ms": 1, "name": "latncy", "target": "worker-1"}]}'
+    )
+    Plan(1).dump(Path("good.json"))
+
+    answer = simulate(*arguments)
+
+    assert (answer.status, answer.out) == (2, "")
+    assert sentence in " ".join(answer.err.split())
+    assert "Traceback" not in answer.err
+
+
+def test_without_the_extra_it_is_said_what_to_install(simulate: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lupa", None)
+
+    answer = simulate("--seeds", 1)
+
+    assert answer.status == 2
+    assert "pip install 'edgescale[harness]'" in answer.err
