@@ -7,8 +7,33 @@ FOUND = [
     # A limit of -1 is none, and so is no limit in the wrong place.
     "0 ZRANGE z0 0 1 LIMIT 0 -1",
     "0 ZRANGE z0 0 1 LIMIT 0 1",
+    # After a pause, each client is served to the end of what it sent before the next one is.
+    """
+    0 CLIENT PAUSE 100000000 WRITE
+    1 SET k0 1
+    1 GET k0
+    2 SET k0 2
+    0 CLIENT UNPAUSE
+    """,
     # A cursor has 64 bits.
     "0 SCAN 18446744073709551616",
+    # During a pause, nobody asks whether there is memory.
+    """
+    0 CONFIG SET maxmemory 1
+    0 SET k0 1
+    0 CLIENT PAUSE 100000000 WRITE
+    1 SET k0 1
+    0 SET k1
+    0 CLIENT UNPAUSE
+    """,
+    # Before Redis 7.2, transactions may not grow when memory is out; not even by an error.
+    """
+    0 MULTI
+    1 CONFIG SET maxmemory 1
+    0 MULTI
+    0 GET k0
+    0 EXEC
+    """,
     # Sizes have units; nothing is set when anything is wrong, and the first thing that is wrong is told.
     """
     0 CONFIG SET maxmemory 1kb

@@ -478,7 +478,8 @@ def settle(c: Chooser) -> Command:
 def lease(c: Chooser) -> Command:
     """Renewing, giving back, taking over."""
     key, owner = key_of(c, STREAMS), c.pick(CONSUMERS)
-    back = [owner, some_entry(c), c.pick([b"0", b"300000000"]), number(c, 0, 5), c.pick([b"", b"REASON"]), b"message"]
+    back = [owner, some_entry(c), number(c, 0, 3), c.pick([b"0", b"300000000"]), number(c, 0, 5)]
+    back += [c.pick([b"", b"REASON"]), b"message"]
     return c.pick(
         [
             [b"XCLAIM", key, c.pick(GROUPS), owner, b"0", some_entry(c), b"RETRYCOUNT", b"1", b"FORCE", b"JUSTID"],
@@ -535,6 +536,11 @@ class Crowd:
 
 def crowd(c: Chooser) -> Crowd:
     return Crowd([blocking(c) for _ in range(SESSIONS - 1)], [cause(c) for _ in range(6)])
+
+
+def pause(c: Chooser) -> list[tuple[int, list[Command]]]:
+    """What connections send while writes are held back."""
+    return [(c.number(0, SESSIONS - 1), several(c)) for _ in range(c.number(2, 5))]
 
 
 def mangled(c: Chooser) -> Command:

@@ -58,12 +58,12 @@ class ModelSide:
         """Open all connections."""
         self.closed = set()
         self.sessions = [self._connect(number) for number in range(SESSIONS)]
-        self.control()
+        self._connect_control()
 
-    def control(self) -> None:
-        """One connection more, as the real side has; whenever it is killed."""
+    def _connect_control(self) -> None:
+        """One connection more, as the real side has; and again when it is killed."""
         if self.model.running:
-            self.model.connect(lambda _data: None, self.control)
+            self.control = self.model.connect(lambda _data: None, self._connect_control)
 
     def _connect(self, number: int) -> Session:
         return self.model.connect(self.outputs[number].extend, lambda: self.closed.add(number))
@@ -226,6 +226,15 @@ class Twins:
         self.real.send(number, b"".join(encode([self._word(word, 0) for word in words]) for words in commands))
         self.model.send(number, b"".join(encode([self._word(word, 1) for word in words]) for words in commands))
 
+    def control(self, *words: bytes) -> None:
+        """Have both do something that is not asked by any of the connections, and compare what comes of it."""
+        self.trace.append(f"control: {list(words)}")
+        # Held back commands may give ids now.
+        self._separate_ids({b"XADD"})
+        self.real.ask(*words)
+        self.model.control.feed(encode(words))
+        self.compare()
+
     def _separate_ids(self, names: set[Word]) -> None:
         """Wait for the next millisecond if ids may have been given in this one, lest another stream gives them, too."""
         now_ms = time.time_ns() // 1_000_000
@@ -248,6 +257,8 @@ class Twins:
 
     def restart(self, start_real_again: Callable[[], None]) -> None:
         """End both as SIGKILL does, and start them again with what their append-only files hold."""
+        # What a real server was told, it does not remember.
+        self.control(b"CONFIG", b"SET", b"maxmemory", b"0")
         self.trace.append("restart")
         start_real_again()
         self.real.reconnect()

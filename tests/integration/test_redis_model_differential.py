@@ -121,6 +121,15 @@ def play_crowd(twins: Twins, crowd: grammar.Crowd) -> None:
             twins.step(SESSIONS - 1, words)
 
 
+def play_pause(twins: Twins, steps: Sequence[tuple[int, list[grammar.Command]]]) -> None:
+    """Writes are held back, and then carried out."""
+    twins.control(b"CLIENT", b"PAUSE", b"100000000", b"WRITE")
+    for number, commands in steps:
+        if twins.model.sessions[number].blocked is None:
+            play(twins, number, *commands)
+    twins.control(b"CLIENT", b"UNPAUSE")
+
+
 def look_at_everything(twins: Twins) -> None:
     """Compare all that is stored, as far as it shows."""
     looks: list[list[Word]] = []
@@ -155,6 +164,8 @@ def run_sequence(pair: Pair, seed: int) -> None:
             play_short_wait(twins, number, grammar.short_wait(dice))
         elif dice.number(0, 39) == 0:
             play_crowd(twins, grammar.crowd(dice))
+        elif dice.number(0, 79) == 0:
+            play_pause(twins, grammar.pause(dice))
         elif dice.number(0, 14) == 0:
             play(twins, number, *grammar.several(dice))
         else:
@@ -200,6 +211,10 @@ class Machine(RuleBasedStateMachine):
     @rule(crowd=grammar.drawn(grammar.crowd))
     def crowd(self, crowd: grammar.Crowd) -> None:
         play_crowd(self.twins, crowd)
+
+    @rule(steps=grammar.drawn(grammar.pause))
+    def pause(self, steps: list[tuple[int, list[grammar.Command]]]) -> None:
+        play_pause(self.twins, steps)
 
     @rule(number=NUMBERS, commands=grammar.drawn(grammar.several))
     def several(self, number: int, commands: list[grammar.Command]) -> None:

@@ -98,7 +98,7 @@ class Faults:
             ReplyError: it is refused.
         """
         flags = self.flags_of(session, command, argv)
-        self._full = self.out_of_memory or 0 < self.maxmemory_bytes < self._model.used_memory()
+        self._full = self._is_full()
         if self._full and (flags & DENYOOM or self._queues(session, command)):
             raise ReplyError(_OOM)
         if self.read_only and flags & WRITE:
@@ -111,9 +111,18 @@ class Faults:
         if self.busy and not flags & ALLOW_BUSY:
             raise ReplyError(_BUSY % self._model.flavour.product.encode())
 
+    def _is_full(self) -> bool:
+        # Whether there is memory is not asked where nothing could be evicted to make room. Source: maxmemory.
+        if self.read_only or self.busy or self.loading or self._model.pause.on:
+            return False
+        return self.out_of_memory or 0 < self.maxmemory_bytes < self._model.used_memory()
+
     def _queues(self, session: "Session", command: Command) -> bool:
         """Whether it would only be queued: before Redis 7.2, that was memory enough to refuse it."""
-        return not self._model.flavour.modern and session.queued is not None and command.name not in IMMEDIATE
+        if self._model.flavour.modern or session.queued is None:
+            return False
+        # A nested MULTI is no better.
+        return command.name == "multi" or command.name not in IMMEDIATE
 
     def flags_of(self, session: "Session", command: Command, argv: list[bytes]) -> int:
         """The command's flags; those of a script or of a whole transaction where it stands for one."""

@@ -82,6 +82,7 @@ class Session(Client):
         self._close = close
         self._out: list[bytes] = []
         self._messages: list[Push] = []
+        self._held_back: list[bytes] | None = None
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the client, and carry out the commands that are complete."""
@@ -97,12 +98,18 @@ class Session(Client):
     def serve(self) -> None:
         """Carry out what is complete and was not carried out yet, until a command blocks."""
         try:
-            while self.blocked is None and not self.closing and (argv := self._reader.next()) is not None:
+            while self.blocked is None and not self.closing and (argv := self._next()) is not None:
                 if argv:
                     self.model.execute(self, argv)
         except ReplyError as error:
             self.reply(Failure(error.text))
             self.closing = True
+
+    def _next(self) -> list[bytes] | None:
+        if self._held_back is None:
+            return self._reader.next()
+        argv, self._held_back = self._held_back, None
+        return argv
 
     def reply(self, reply: Reply) -> None:
         """Send a reply or a push with the next flush."""
@@ -171,9 +178,9 @@ class Session(Client):
         self.model.resumed.append(self)
 
     def resume(self, argv: list[bytes]) -> None:
-        """End the wait by carrying out the command that was held back."""
+        """End the wait; the command that was held back is carried out before all that came after it."""
         self._stop_waiting()
-        self.model.execute(self, argv)
+        self._held_back = argv
         self.model.resumed.append(self)
 
     def _stop_waiting(self) -> None:
