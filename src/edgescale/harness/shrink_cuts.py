@@ -16,7 +16,11 @@ ROUND_MS = (1_000, 100)
 PLAIN = ("script", "deadline_ms", "respond_async", "cancel_after_ms", "cut_after_bytes")
 SMALL_BYTES = 1_000
 # Settings that make room for a failure with few requests.
-TIGHT: Mapping[str, Option] = {"lane_caps": "text=2,file=2", "worker_lanes": "text=1,heartbeat=1,file=1"}
+TIGHT: Mapping[str, Option] = {
+    "lane_caps": "text=2,file=2",
+    "partitions": 1,
+    "worker_lanes": "text=1,heartbeat=1,file=1",
+}
 
 
 def leaving_out(plan: Plan, count: int) -> Sequence[Cut]:
