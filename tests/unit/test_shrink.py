@@ -184,7 +184,7 @@ def test_guesses_keep_what_was_concerned_and_what_came_before() -> None:
 
     kept = [(len(cut(plan).requests), len(cut(plan).faults)) for cut in guesses(offence)]
 
-    assert kept == [(2, 0), (2, FAULTS), (11, FAULTS), (11, 0), (11, FAULTS)]
+    assert kept == [(2, 0), (2, FAULTS), (11, FAULTS), (11, FAULTS), (11, 0), (11, FAULTS)]
     assert list(guesses(NOTHING_KNOWN)) == []
 
 

@@ -80,6 +80,11 @@ def tight(plan: Plan) -> Plan:
     return plan
 
 
+def crowded(plan: Plan) -> Plan:
+    """The plan with everything at whole seconds, and so much of it at once."""
+    return _rounded(ROUND_MS[0], plan)
+
+
 def _tightened(name: str, plan: Plan) -> Plan:
     return replace(plan, settings={**plan.settings, name: TIGHT[name]}) if name in plan.settings else plan
 

@@ -6,11 +6,11 @@ from functools import partial
 
 from edgescale.harness.campaign_result import Offence
 from edgescale.harness.plan import Plan
-from edgescale.harness.shrink_cuts import Cut, tight
+from edgescale.harness.shrink_cuts import Cut, crowded, tight
 
 
 def guesses(offence: Offence) -> Sequence[Cut]:
-    """Cuts to be tried before all others, the boldest first: the request alone, what came before, a world with no room.
+    """Cuts to be tried before all others, the boldest first: the request alone, no room, a crowd, what came before.
 
     Each right one is worth guessing again: in a world with less room, it happens sooner.
     """
@@ -19,7 +19,8 @@ def guesses(offence: Offence) -> Sequence[Cut]:
     if offence.request_ids:
         found += [lambda plan: _without_faults(alone(plan)), lambda plan: before(alone(plan))]
     if offence.at_ms:
-        found += [lambda plan: tight(before(plan)), lambda plan: _without_faults(before(plan)), before]
+        found += [lambda plan: tight(before(plan)), lambda plan: crowded(tight(before(plan)))]
+        found += [lambda plan: _without_faults(before(plan)), before]
     return found
 
 
