@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from edgescale.broker.inbox import Inbox
 from edgescale.broker.reconnect import BASE_MS
-from edgescale.errors import Conflict
+from edgescale.errors import Conflict, NotFound
 from edgescale.telemetry.events import Event
 from tests.proxy import proxied
 from tests.servers import Server
@@ -181,14 +181,21 @@ async def test_a_request_that_was_never_accepted_is_never_submitted_again(server
             assert await wait.result(0) is None
 
 
-async def test_a_waiter_who_knows_the_id_only_submits_nothing(server: Server) -> None:
-    async with open_rig(server.url, inbox_recheck_ms=50) as rig, serving(rig.inbox()) as inbox:
+async def test_who_only_asks_for_a_task_is_told_when_redis_has_lost_it(server: Server) -> None:
+    async with open_rig(server.url, inbox_recheck_ms=OFTEN_MS) as rig, serving(rig.inbox()) as inbox:
         await rig.submit("r1")
-        waiting = asyncio.create_task(inbox.wait_for("r1", 0.4))
-        await eventually(lambda: inbox.open_requests)
-        await rig.connection.command("FLUSHALL")
-        assert (await waiting).state == "queued"
-        assert await rig.backlog() == 0
+        await rig.connection.command("CONFIG", "RESETSTAT")
+        asking = asyncio.create_task(inbox.wait_for("r1", 20))
+        # Its own look, and the first of the slow timer.
+        await eventually(lambda: called_more_than(rig, 1))
+        with inbox.expect("r1") as about_to_submit:
+            await rig.connection.command("FLUSHALL")
+            with pytest.raises(NotFound, match="'r1' is not there any more"):
+                await asyncio.wait_for(asking, 5)
+            assert await rig.backlog() == 0
+            await rig.broker.submit(submission(), inbox=inbox.name)
+            await settle_all(rig)
+            assert succeeded(await about_to_submit.result(5)), "and who submits it is told nothing of the sort"
 
 
 async def test_a_lost_task_whose_id_was_taken_by_other_content_ends_as_a_conflict(told: Rig) -> None:

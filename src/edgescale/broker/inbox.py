@@ -12,64 +12,14 @@ from contextlib import contextmanager
 from edgescale.broker.broker import Broker
 from edgescale.broker.connection import Connection, Subscription
 from edgescale.broker.keys import Keys
-from edgescale.broker.model import Submission, TaskRecord
+from edgescale.broker.model import TaskRecord
 from edgescale.broker.reconnect import Outage, keep_running
+from edgescale.broker.waiting import OpenRequest, Wait
 from edgescale.chance import Chance
 from edgescale.config import Settings
 from edgescale.errors import Conflict, EdgeScaleError, NotFound, Unavailable
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
-
-
-class OpenRequest:
-    """All who wait in this process for one request id.
-
-    Attributes:
-        submission: what to submit again should Redis lose the task while we wait; None when only the id is known.
-            Set once the task was accepted, never before: a refused request must not be queued behind its caller's back.
-    """
-
-    def __init__(self, request_id: str) -> None:
-        self.request_id = request_id
-        self.submission: Submission | None = None
-        self.waiters: set[asyncio.Future[TaskRecord]] = set()
-
-    def is_other(self, record: TaskRecord) -> bool:
-        """Whether the record is of other content: Redis lost the task, and somebody else took its id."""
-        return self.submission is not None and record.digest not in {"", self.submission.digest}
-
-    def resolve(self, record: TaskRecord) -> None:
-        """Give the terminal record to all who wait."""
-        for waiter in self.waiters:
-            if not waiter.done():
-                waiter.set_result(record)
-
-    def fail(self, error: EdgeScaleError) -> None:
-        """Give the error to all who wait."""
-        for waiter in self.waiters:
-            if not waiter.done():
-                waiter.set_exception(error)
-
-
-class Wait:
-    """One caller's wait for one request id."""
-
-    def __init__(self, request: OpenRequest, future: asyncio.Future[TaskRecord]) -> None:
-        self._request = request
-        self._future = future
-
-    def accepted(self, submission: Submission) -> None:
-        """The task was accepted from this submission."""
-        self._request.submission = submission
-
-    async def result(self, timeout_s: float) -> TaskRecord | None:
-        """The terminal record; None when the time ran out.
-
-        Raises:
-            NotFound: there is no such task any more.
-        """
-        done, _ = await asyncio.wait([self._future], timeout=max(timeout_s, 0))
-        return self._future.result() if done else None
 
 
 class Inbox:
@@ -117,6 +67,7 @@ class Inbox:
             yield Wait(request, future)
         finally:
             request.waiters.discard(future)
+            request.watchers.discard(future)
             future.cancel()
             if not request.waiters and self._open.get(request_id) is request:
                 del self._open[request_id]
@@ -211,6 +162,8 @@ class Inbox:
     async def _restore(self, request: OpenRequest) -> None:
         """Redis lost the task (flushed, restarted empty, failed over) while somebody waits for it."""
         if request.submission is None:
+            # Whoever is about to submit it knows of no task yet.
+            request.gone()
             return
         self._log.warning(Event.TASK_RESUBMITTED, request_id=request.request_id)
         try:
@@ -227,7 +180,7 @@ class Inbox:
         """The task's record, as soon as it is terminal or when the time is up.
 
         Raises:
-            NotFound: there is no such task.
+            NotFound: there is no such task, or no more.
             BrokerUnavailable: Redis is away.
         """
         with self.expect(request_id) as wait:
@@ -236,4 +189,5 @@ class Inbox:
                 raise NotFound(f"no task {request_id!r}: it was never accepted, or its record has expired")
             if record.terminal or timeout_s <= 0:
                 return record
+            wait.found()
             return await wait.result(timeout_s) or record

@@ -1,12 +1,11 @@
 """POST /v1/files."""
 
-from contextlib import suppress
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
 
 from edgescale.config import Settings
-from edgescale.errors import Overloaded, UnsupportedMediaType
+from edgescale.errors import NotFound, Overloaded, Unavailable, UnsupportedMediaType
 from edgescale.gateway.answers import ACCEPTED, OK, get_task, is_settled, task_answer
 from edgescale.gateway.headers import Preferences, idempotency_key, require_plain_coding, trace_metadata
 from edgescale.gateway.models import TaskDocument
@@ -14,6 +13,7 @@ from edgescale.gateway.openapi import FILE_BODY, FILE_HEADERS, responses
 from edgescale.gateway.problems import note_ids
 from edgescale.gateway.uploads import Parts, form_parts, messages, raw_parts, upload
 from edgescale.gateway.upstream import Ingestion
+from edgescale.v1.task_pb2 import Task
 
 Name = Annotated[str | None, Query(description="The file's name; goes before the one in Content-Disposition.")]
 
@@ -50,10 +50,18 @@ class FileRoutes:
         task = await upload(self._ingestion, request, outgoing, trace_metadata(request.headers))
         note_ids(request, request_id=task.request_id, file_id=task.file_id)
         if prefer.wait_ms and not is_settled(task):
-            # Who is refused a place to wait in is not refused: the task was accepted.
-            with suppress(Overloaded):
-                task = await get_task(self._ingestion, self._settings, request, task.request_id, prefer.wait_ms)
+            task = await self._awaited(request, task, prefer.wait_ms)
         return task_answer(request, task, prefer)
+
+    async def _awaited(self, request: Request, task: Task, wait_ms: int) -> Task:
+        """The task once it is settled, or as it was accepted."""
+        try:
+            return await get_task(self._ingestion, self._settings, request, task.request_id, wait_ms)
+        except Overloaded:
+            # Who is refused a place to wait in is not refused: the task was accepted.
+            return task
+        except NotFound as lost:
+            raise Unavailable("the file's task was lost before it was settled; send the file again") from lost
 
     def _parts(self, request: Request, name: str | None) -> Parts:
         require_plain_coding(request.headers)

@@ -9,8 +9,9 @@ from contextlib import suppress
 from typing import Protocol
 
 from edgescale.broker.broker import Broker
-from edgescale.broker.inbox import Inbox, Wait
+from edgescale.broker.inbox import Inbox
 from edgescale.broker.model import Receipt, Submission, TaskRecord
+from edgescale.broker.waiting import Wait
 from edgescale.chance import Chance
 from edgescale.config import Settings
 from edgescale.errors import Conflict, InvalidInput, Overloaded, StoreUnavailable, TaskFailed, WaitExpired

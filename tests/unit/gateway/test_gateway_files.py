@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from edgescale.errors import LaneFull, OutOfRange, TooManyRequests, UploadStalled
+from edgescale.errors import LaneFull, NotFound, OutOfRange, TooManyRequests, UploadStalled
 from edgescale.gateway import bodies
 from edgescale.v1.file_pb2 import FileReport
 from edgescale.v1.ingestion_service_pb2 import GetTaskResponse, UploadFileResponse
@@ -488,6 +488,17 @@ async def test_a_file_that_was_accepted_is_never_called_refused(
     assert response.status_code == status
     assert response.json()["request_id"] == "r-file"
     assert response.headers["Location"] == "/v1/tasks/r-file"
+
+
+async def test_a_file_whose_task_was_lost_is_to_be_sent_again(
+    ingestion: ScriptedIngestion, client: httpx.AsyncClient
+) -> None:
+    ingestion.answer("GetTask", NotFound("task 'r-file' was lost before it was settled"))
+
+    response = await client.post("/v1/files", content=b"x", headers={"Prefer": "wait=5"})
+
+    assert problem_of(response, 503, "UNAVAILABLE")["request_id"] == "r-file"
+    assert "Retry-After" in response.headers
 
 
 async def test_a_file_whose_task_failed_is_422(ingestion: ScriptedIngestion, client: httpx.AsyncClient) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 from edgescale.broker.broker import Broker
 from edgescale.broker.connection import Connection, Subscription
-from edgescale.broker.inbox import Inbox, OpenRequest
+from edgescale.broker.inbox import Inbox
 from edgescale.broker.model import Entry, GiveBack, Receipt, Settlement, SettleStatus, Submission, TaskRecord
+from edgescale.broker.waiting import OpenRequest
 from edgescale.errors import EdgeScaleError
 from edgescale.handlers.base import Completed, Context, Handler, Outcome
 from edgescale.harness.event import Phase, Scalar
