@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from edgescale.harness.event import Scalar
 from edgescale.harness.plan import Fault
 from edgescale.harness.simulation.faults import FAULTS
 from edgescale.harness.simulation.server_faults import STORE
@@ -33,7 +34,7 @@ class Nemesis:
         await asyncio.sleep(fault.at_ms / 1000)
         kind = FAULTS[fault.name]
         recorder, call = self._world.recorder, self._world.recorder.new_call()
-        noted = {"fault": fault.name, "targets": self._targets(fault)}
+        noted: dict[str, Scalar] = {"fault": fault.name, "targets": self._targets(fault)}
         jump = {name: value for name, value in fault.options.items() if name == "jump_ms"}
         if kind.noted:
             recorder.write(NAME, "fault", "invoke", call, "", noted | jump)
