@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from edgescale.harness.event import Scalar
 from edgescale.harness.plan import Fault
 from edgescale.harness.simulation.faults import FAULTS
 from edgescale.harness.simulation.server_faults import STORE
 
 if TYPE_CHECKING:
+    from edgescale.harness.event import Scalar
     from edgescale.harness.simulation.world import World
 
 NAME = "nemesis"
