@@ -9,6 +9,8 @@ NO_SLOW_TIMER = Edit(
     "await asyncio.sleep(self._recheck_ms / 1000)",
     "await asyncio.Event().wait()",
 )
+# Reclaim finds what a deleted consumer held.
+NO_ADOPTION = Edit("reclaim", "if claimed[1] == '0-0' then", "if false then")
 
 SCRIPT_MUTANTS = (
     # Submit.
@@ -169,7 +171,11 @@ SCRIPT_MUTANTS = (
         "reclaims_from_the_living",
         "P4",
         "An entry is taken over sooner than its owner renews its lease.",
-        (Edit("reclaim", "ARGV[1], ARGV[2], ARGV[3], ARGV[4]", "ARGV[1], ARGV[2], math.floor(ARGV[3] / 8), ARGV[4]"),),
+        (
+            Edit(
+                "reclaim", "consumer, lease_ms, cursor, 'COUNT'", "consumer, math.floor(lease_ms / 8), cursor, 'COUNT'"
+            ),
+        ),
     ),
     # Seen with a task that fails at every try.
     Mutant(
@@ -183,6 +189,13 @@ SCRIPT_MUTANTS = (
                 "'RETRYCOUNT', reason ~= '' and math.max(deliveries - 1, 0) or deliveries,",
             ),
         ),
+    ),
+    # Seen when a consumer is deleted that holds entries.
+    Mutant(
+        "orphans_forgotten",
+        "P1",
+        "Entries whose consumer was deleted are nobody's, and nobody looks for them.",
+        (NO_ADOPTION,),
     ),
     # Seen with a task that takes its worker along at every try.
     Mutant(

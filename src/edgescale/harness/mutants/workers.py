@@ -1,6 +1,7 @@
 """Mutants of workers: bugs in taking, keeping, ending and handing back."""
 
 from edgescale.harness.mutants.base import PRELUDE, Edit, Mutant
+from edgescale.harness.mutants.scripts import NO_ADOPTION
 
 BROKER = "edgescale.broker.broker.Broker"
 EXECUTOR = "edgescale.worker.executor.Executor"
@@ -159,7 +160,7 @@ WORKER_MUTANTS = (
     Mutant(
         "consumer_deleted_with_pending",
         "P1",
-        "A stopping worker deletes its consumer, and with it the claim on what it could not finish.",
+        "A stopping worker deletes its consumer and what it claims, and nobody looks for what is nobody's.",
         (
             Edit(
                 f"{WORKER}._give_back",
@@ -168,6 +169,7 @@ WORKER_MUTANTS = (
                 "            given = await self._connection.command("
                 "'XGROUP', 'DELCONSUMER', lane, 'workers', self.consumer)",
             ),
+            NO_ADOPTION,
         ),
     ),
     # Seen as above: the entry waits for a whole lease.
