@@ -1,6 +1,7 @@
 """settle.lua: who may settle, the first outcome wins, everyone is told again, the dead are kept."""
 
 import asyncio
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -102,6 +103,14 @@ async def test_a_worker_whose_entry_was_settled_by_another_is_superseded(rig: Ri
     assert await rig.broker.settle("worker-2", settlement(entry, result=b"in time")) == "settled"
     assert await rig.broker.settle("worker-1", settlement(entry, result=b"too late")) == "superseded"
     assert (await rig.fields("r1"))[b"result"] == b"in time"
+
+
+async def test_the_second_result_of_a_worker_that_was_given_its_entry_again_is_superseded(rig: Rig) -> None:
+    [entry] = await rig.submit_and_take("r1")
+    again = replace(entry, deliveries=2)
+    assert await rig.broker.settle("worker-1", settlement(entry, result=b"first")) == "settled"
+    assert await rig.broker.settle("worker-1", settlement(again, result=b"second")) == "superseded"
+    assert await rig.broker.settle("worker-1", settlement(entry, result=b"first")) == "settled"
 
 
 async def test_a_superseded_worker_that_no_longer_owns_its_entry_leaves_it_alone(rig: Rig) -> None:

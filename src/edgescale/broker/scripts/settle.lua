@@ -34,11 +34,13 @@ for item = 1, (#KEYS - 1) / 2 do
   local task, stream = KEYS[2 * item], KEYS[2 * item + 1]
   local consumer, entry, request_id, kind, lane, state, result, reason, message, attempts =
     unpack(ARGV, 10 * item - 6, 10 * item + 3)
-  local known = redis.call('HMGET', task, 'state', 'settled_by', 'settled_entry')
+  local known = redis.call('HMGET', task, 'state', 'settled_by', 'settled_entry', 'attempts')
   local owner = owned(stream, group, consumer, entry)
   local terminal = known[1] and TERMINAL[known[1]]
   if terminal then
-    replies[item] = (known[2] == consumer and known[3] == entry) and 'settled' or 'superseded'
+    -- The attempt, too: a worker that was given the entry again may bring a second result.
+    local own = known[2] == consumer and known[3] == entry and known[4] == attempts
+    replies[item] = own and 'settled' or 'superseded'
   elseif not owner then
     replies[item] = 'lost'
   else

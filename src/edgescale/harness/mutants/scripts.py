@@ -202,6 +202,6 @@ SCRIPT_MUTANTS = (
         "reclaim_counts_from_one",
         "P5",
         "An entry that is taken over counts as delivered for the first time.",
-        (Edit("reclaim", "pending[1][4]", "1"),),
+        (Edit("reclaim", "entry[1], pending[1][4], entry[2]", "entry[1], 1, entry[2]"),),
     ),
 )

@@ -24,7 +24,7 @@ WORKER_MUTANTS = (
                 "            await reader.command('XDEL', stream, entry_id)\n",
             ),
             # What is acknowledged belongs to nobody, and is settled all the same.
-            Edit(PRELUDE, "  return not pending.err and #pending == 1\n", "  return true\n"),
+            Edit(PRELUDE, "return not pending.err and #pending == 1 and (not attempt or", "return true or (true or"),
         ),
     ),
     # Seen when a worker dies, and when a failed task waits for its next try.
