@@ -15,6 +15,19 @@ FOUND = [
     2 SET k0 2
     0 CLIENT UNPAUSE
     """,
+    # Who ends its own connection within a transaction hears of all up to that.
+    """
+    0 MULTI
+    0 SET k0 1
+    0 CLIENT KILL TYPE normal SKIPME no
+    0 EXEC
+    """,
+    """
+    0 MULTI
+    0 CLIENT KILL TYPE normal SKIPME no
+    0 SET k0 1
+    0 EXEC
+    """,
     # A cursor has 64 bits.
     "0 SCAN 18446744073709551616",
     # During a pause, nobody asks whether there is memory.

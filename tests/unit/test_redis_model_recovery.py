@@ -346,3 +346,19 @@ def test_folding_the_log_changes_nothing_that_shows(monkeypatch: pytest.MonkeyPa
     before = seen(client)
     world.model.restart()
     assert seen(world.client()) == before
+
+
+def test_folding_the_log_wakes_nobody_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery_module, "_UNITS_MAX", 10)
+    world = World()
+    client, reader = world.client(), world.client()
+    client.do("XGROUP", "CREATE", "s", "g", 0, "MKSTREAM")
+    client.do("XADD", "s", "1-0", "f", "v")
+    client.do("XREADGROUP", "GROUP", "g", "c", "STREAMS", "s", ">")
+    reader.send("XREADGROUP", "GROUP", "g", "c", "BLOCK", 0, "STREAMS", "s", ">")
+    world.sleep(SECOND_MS)
+    for number in range(100):
+        client.do("SET", "k", number)
+    assert world.model.log.dropped > 0
+    # A reader that is woken in vain was seen just now.
+    assert client.do("XINFO", "CONSUMERS", "s", "g")[0][5] == SECOND_MS

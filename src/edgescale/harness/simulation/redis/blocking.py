@@ -78,12 +78,10 @@ class Waiters:
         self._queues.clear()
         self._ready.clear()
 
-    def stream_grew(self, key: bytes) -> None:
-        """The stream has a new entry, or is new itself; readers are served when the command is done."""
+    def look(self, key: bytes) -> None:
+        """The stream has a new entry, or is new itself, or lost a group; readers look when the command is done."""
         if key in self._queues:
             self._ready[key] = None
-
-    group_gone = stream_grew
 
     def stream_gone(self, key: bytes) -> None:
         """The key was removed, or holds something else now."""

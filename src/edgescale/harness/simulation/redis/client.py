@@ -17,18 +17,20 @@ class Client:
         keyspace: its data.
         resp: protocol version of the replies.
         may_block: whether a command may wait; otherwise it answers at once as if its time had run out.
+        replays: it repeats what was done before.
     """
 
     resp = RESP2
     may_block = False
+    replays = False
 
-    def __init__(self, model: "RedisModel") -> None:
+    def __init__(self, model: "RedisModel", keyspace: Keyspace) -> None:
         self.model = model
+        self.keyspace = keyspace
 
-    @property
-    def keyspace(self) -> Keyspace:
-        """The data; replaced as a whole when the server restarts."""
-        return self.model.keyspace
+    def wake(self, key: bytes) -> None:
+        """Give those who wait for a stream cause to look at it, once the command is done."""
+        self.model.waiters.look(key)
 
     def record(self, *words: bytes) -> None:
         """Note a change in the log, as the command that repeats exactly its effect."""

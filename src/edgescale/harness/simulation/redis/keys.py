@@ -61,7 +61,7 @@ def _expire(client: Client, argv: list[bytes], *, unit_ms: int, base_ms: int) ->
     if client.keyspace.find(key) is None:
         return 0
     deadline_ms = base_ms + value * unit_ms
-    if deadline_ms <= client.model.now_ms and not client.model.replaying:
+    if deadline_ms <= client.model.now_ms and not client.replays:
         client.keyspace.remove(key)
         client.record(b"DEL", key)
     else:

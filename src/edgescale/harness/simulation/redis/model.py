@@ -90,7 +90,6 @@ class RedisModel(Recovery):
         self.calls: defaultdict[str, int] = defaultdict(int)
         self.executing: Session | None = None
         self.in_script = False
-        self.replaying = False
         self.running = True
         self.process_id = 1
         self._now_us = now_us
@@ -99,21 +98,16 @@ class RedisModel(Recovery):
         self._expiring_us = 0
         self.tick()
         self.started_us = self.log.now_us
-        self.keyspace = self.new_keyspace()
-        self.scripts = Scripts(self)
-
-    def new_keyspace(self) -> Keyspace:
-        """An empty one that is wired to this server."""
-        return Keyspace(
-            # While the log is replayed, nothing expires. Source: Redis, "How Redis expires keys".
-            now_ms=lambda: 0 if self.replaying else self.now_ms,
+        self.keyspace = Keyspace(
+            now_ms=lambda: self.now_ms,
             on_expired=lambda key: self.log.record((b"DEL", key)),
             on_stream=self._on_stream,
         )
+        self.scripts = Scripts(self)
 
     def _on_stream(self, key: bytes, made: bool) -> None:  # noqa: FBT001 - a callback's one fact
         if made:
-            self.waiters.stream_grew(key)
+            self.waiters.look(key)
         else:
             self.waiters.stream_gone(key)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from edgescale.harness.simulation.redis.client import Client
+from edgescale.harness.simulation.redis.keyspace import Keyspace
 from edgescale.harness.simulation.redis.replies import Failure
 
 if TYPE_CHECKING:
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
     from edgescale.harness.simulation.redis.commands import CommandTable
     from edgescale.harness.simulation.redis.durability import Log, Unit
     from edgescale.harness.simulation.redis.faults import Faults
-    from edgescale.harness.simulation.redis.keyspace import Keyspace
+    from edgescale.harness.simulation.redis.keyspace import Value
+    from edgescale.harness.simulation.redis.model import RedisModel
     from edgescale.harness.simulation.redis.scripting import Scripts
     from edgescale.harness.simulation.redis.session import Session
 
@@ -23,10 +25,19 @@ _DEMOTED = b"UNBLOCKED force unblock from blocking operation, instance state cha
 
 
 class Replay(Client):
-    """Repeats what the log holds; what it does is in the log already."""
+    """Repeats what the log holds; what it does is in the log already, and concerns nobody who waits."""
+
+    replays = True
+
+    def __init__(self, model: "RedisModel") -> None:
+        # Meanwhile nothing expires. Source: Redis, "How Redis expires keys".
+        super().__init__(model, Keyspace(lambda: 0, lambda _key: None, lambda _key, _made: None))
 
     def record(self, *words: bytes) -> None:
         """Note nothing."""
+
+    def wake(self, key: bytes) -> None:
+        """Wake nobody."""
 
 
 class Recovery:
@@ -42,10 +53,8 @@ class Recovery:
     sessions: "dict[int, Session]"
     table: "CommandTable"
     waiters: "Waiters"
-    new_keyspace: "Callable[[], Keyspace]"
     turn: Callable[[Callable[[], None]], None]
     running: bool
-    replaying: bool
     process_id: int
     started_us: int
     wall_offset_us: int
@@ -81,29 +90,22 @@ class Recovery:
         }
         if keep == "nothing" or (keep == "aof" and not self.log.enabled):
             self.log.restart(None)
-        self.keyspace = self._rebuilt(self.log.units(kept.get(keep, 0)))
+        self.keyspace.values, self.keyspace.deadlines = self._rebuilt(self.log.units(kept.get(keep, 0)))
         self.log.restart(copy.deepcopy((self.keyspace.values, self.keyspace.deadlines)))
         self.process_id += 1
         self.started_us = self.log.now_us
         self.running = True
         self.faults.change(loading_until_us=self.log.now_us + loading_ms * 1000 if loading_ms else 0)
 
-    def _rebuilt(self, units: "Sequence[Unit]") -> "Keyspace":
-        """The data that the base and these units make."""
-        live, self.keyspace = getattr(self, "keyspace", None), self.new_keyspace()
+    def _rebuilt(self, units: "Sequence[Unit]") -> "tuple[dict[bytes, Value], dict[bytes, int]]":
+        """The values and deadlines that the base and these units make."""
+        replay = Replay(self)  # type: ignore[arg-type] # the other half of the same object
         if self.log.base is not None:
-            self.keyspace.values, self.keyspace.deadlines = copy.deepcopy(self.log.base)
-        self.replaying = True
-        replay = Replay(self)  # type: ignore[arg-type]
+            replay.keyspace.values, replay.keyspace.deadlines = copy.deepcopy(self.log.base)
         for unit in units:
             for words in unit:
-                command = self.table.resolve(list(words))
-                command.run(replay, list(words))
-        self.replaying = False
-        rebuilt = self.keyspace
-        if live is not None:
-            self.keyspace = live
-        return rebuilt
+                self.table.resolve(list(words)).run(replay, list(words))
+        return replay.keyspace.values, replay.keyspace.deadlines
 
     def restart(self, *, keep: Literal["aof", "nothing"] = "aof", loading_ms: int = 0) -> None:
         """Stop and start."""
@@ -171,5 +173,4 @@ class Recovery:
         if self.log.length <= _UNITS_MAX:
             return
         count = min(self.log.synced(), self.log.replicated()) - self.log.dropped
-        rebuilt = self._rebuilt(self.log.units(self.log.dropped + count))
-        self.log.fold(count, (rebuilt.values, rebuilt.deadlines))
+        self.log.fold(count, self._rebuilt(self.log.units(self.log.dropped + count)))

@@ -38,7 +38,7 @@ class Scripts:
         self.known: dict[bytes, Script] = {}
         self._compiled: dict[bytes, Script] = {}
         self._model = model
-        self._client = ScriptClient(model)
+        self._client = ScriptClient(model, model.keyspace)
         self._lua = Lua(self._client.invoke, model.flavour)
 
     def compiled(self, body: bytes) -> Script:

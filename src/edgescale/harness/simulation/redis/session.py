@@ -66,7 +66,7 @@ class Session(Client):
         send: Callable[[bytes], None],
         close: Callable[[], None],
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, model.keyspace)
         self.session_id = session_id
         self.address = address
         self.name = b""

@@ -123,7 +123,7 @@ def xadd(client: Client, argv: list[bytes]) -> Reply:
     trim.apply(stream)
     text = id_text(entry)
     client.record(*argv[:at], text, *fields)
-    client.model.waiters.stream_grew(argv[1])
+    client.wake(argv[1])
     return text
 
 

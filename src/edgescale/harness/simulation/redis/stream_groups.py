@@ -133,7 +133,7 @@ def destroy(client: Client, argv: list[bytes]) -> Reply:
     if stream.groups.pop(argv[3], None) is None:
         return 0
     client.record(b"XGROUP", b"DESTROY", *argv[2:])
-    client.model.waiters.group_gone(argv[2])
+    client.wake(argv[2])
     return 1
 
 

@@ -2,7 +2,7 @@
 
 from edgescale.harness.simulation.redis.client import Client
 from edgescale.harness.simulation.redis.commands import ALLOW_BUSY, ALWAYS, LOADING, NO_MULTI, NOSCRIPT, STALE, command
-from edgescale.harness.simulation.redis.replies import OK, SILENCE, Encoded, Reply, ReplyError, write
+from edgescale.harness.simulation.redis.replies import OK, Encoded, Reply, ReplyError, write
 
 # Carried out at once within a transaction; everything else waits for EXEC.
 IMMEDIATE = frozenset({"exec", "discard", "multi", "quit", "reset"})
@@ -41,10 +41,11 @@ def exec_(client: Client, _argv: list[bytes]) -> Reply:
     session.may_block = False
     parts = [b"*%d\r\n" % len(queued)]
     for each, argv in queued:
-        # Encoded at once: a HELLO among them changes the protocol for those behind it.
-        write(parts, client.model.call(session, each, argv), session.resp)
+        heard = not session.closing
+        reply = client.model.call(session, each, argv)
+        # What comes after the end of its own connection is done, but not answered: the array is cut short.
+        if heard:
+            # Encoded at once: a HELLO among them changes the protocol for those behind it.
+            write(parts, reply, session.resp)
     session.may_block = True
-    if session.closing:
-        # It closed its own connection.
-        return SILENCE
     return Encoded(b"".join(parts))
