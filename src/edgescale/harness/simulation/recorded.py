@@ -54,6 +54,7 @@ class RecordingBroker(Broker):
 
     def _delivered(self, entries: Sequence[Entry], consumer: str, how: str) -> None:
         for entry in entries:
+            self.recorder.given[consumer, request_id_of(entry)] = entry.entry_id
             self.recorder.note(
                 self.actor,
                 "deliver",
@@ -153,7 +154,8 @@ class RecordingHandler:
     async def handle(self, payload: bytes, context: Context) -> Outcome:
         """As the inner handler's; writes `handle` and `effect`."""
         call = self._recorder.new_call()
-        fields: dict[str, Scalar] = {"attempt": context.attempt, "consumer": self._consumer}
+        entry = self._recorder.given.get((self._consumer, context.request_id), "")
+        fields: dict[str, Scalar] = {"entry": entry, "attempt": context.attempt, "consumer": self._consumer}
         self._write("handle", "invoke", call, context, fields)
         try:
             outcome = await self._inner.handle(payload, context)

@@ -25,6 +25,8 @@ class Recorder:
         # Request ids whose terminal state Redis has stored, and how often services heard that an id was queued.
         self.stored: set[str] = set()
         self.queued: Counter[str] = Counter()
+        # In which entry a consumer was given a task last, by consumer and request id.
+        self.given: dict[tuple[str, str], str] = {}
         self._loop = loop
         self._calls = 0
 
