@@ -170,6 +170,20 @@ def test_a_right_guess_is_followed_by_another_one() -> None:
     assert (len(small.requests), small.settings) == (6, {"lane_caps": "text=2,file=2"})
 
 
+def test_a_failure_that_needs_luck_is_looked_for_with_other_seeds() -> None:
+    class Lucky(Bug):
+        """Alone, it shows with one seed in thirty."""
+
+        def __call__(self, plan: Plan) -> Offence | None:
+            enough = plan.seed % 30 == 0 or len(plan.requests) == REQUESTS
+            return offence if super().__call__(plan) and enough else None
+
+    offence = replace(NOTHING_KNOWN, request_ids=("r3",), at_ms=9_000)
+    small = Lucky({"r3"}, {5}).shrunk(large(), offence=offence)
+
+    assert (small.seed, len(small.requests), len(small.faults)) == (30, 1, 1)
+
+
 def test_a_wrong_guess_changes_nothing() -> None:
     plain, guessed = Bug({"r3"}, {5}), Bug({"r3"}, {5})
 
