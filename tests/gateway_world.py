@@ -10,10 +10,9 @@ from edgescale.config import Settings
 from edgescale.errors import Unavailable
 from edgescale.harness.simulation.gateway import GatewayLife
 from edgescale.harness.simulation.handlers import simulated_handlers
-from edgescale.harness.simulation.node import GRAVEYARD
 from edgescale.harness.simulation.terms import SETTINGS
 from edgescale.harness.simulation.world import World
-from edgescale.telemetry.logs import silence_logs
+from edgescale.telemetry.logs import silent_logs
 
 T = TypeVar("T")
 USUAL: dict[str, Any] = {
@@ -28,10 +27,10 @@ SERVICES = ("ingestion-1", "ingestion-2", "gateway-1", "worker-1", "worker-2")
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Nodes are left in the midst of their work; collecting them would run what a crash must not run."""
-    silence_logs()
     gc.disable()
     try:
-        yield
+        with silent_logs():
+            yield
     finally:
         gc.enable()
 
@@ -55,10 +54,7 @@ def run_world(seed: int, story: Callable[[World], Awaitable[T]], *services: str,
             await life.inbox.ready.wait()
         results.append(await story(world))
 
-    try:
-        world.run(whole)
-    finally:
-        GRAVEYARD.extend(life.node for life in world.services.values())
+    world.run(whole)
     return world, results[0]
 
 

@@ -48,7 +48,7 @@ SHOWN: dict[str, Callable[[], Story]] = {
     "repeated_after_lost_reply": lambda: Story().cast().submit("r1").add("r1").attach("r1"),
     "recovered": unclear("UNAVAILABLE"),
     "caller_left": unclear("CANCELLED"),
-    "door_died": unclear("CRASHED"),
+    "door_died": lambda: held().nemesis("crash", "ingestion-1#1").after(2).unclear("r1", "UNAVAILABLE").settle("r1"),
     "fetched_after_wait": lambda: held().unclear("r1", "WAIT_EXPIRED").settle("r1").fetch("r1"),
     "shared_result": lambda: Story().cast().submit("r1", "client-2").task("r1").answer("r1", "client-2"),
     "waited_out_outage": lambda: held().tell("redis", "away").tell("redis", "serving").settle("r1").answer("r1"),

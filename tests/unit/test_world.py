@@ -9,7 +9,7 @@ import pytest
 
 from edgescale.config import Settings
 from edgescale.handlers.base import Completed, Context, Handler, Outcome
-from edgescale.harness.simulation.node import GRAVEYARD, SimulatedChance
+from edgescale.harness.simulation.node import SimulatedChance
 from edgescale.harness.simulation.services import Ingestion, Parts
 from edgescale.harness.simulation.world import World
 from edgescale.v1.ingestion_service_pb2 import AnalyzeTextRequest, AnalyzeTextResponse
@@ -79,8 +79,6 @@ def world_with(seed: int, trouble: Any) -> tuple[World, list[AnalyzeTextResponse
         answers.extend(await asyncio.gather(*asking))
 
     world.run(story)
-    GRAVEYARD.extend(life.node for life in world.workers.values())
-    GRAVEYARD.extend(life.node for life in world.ingestions.values())
     return world, answers
 
 

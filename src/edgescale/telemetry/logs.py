@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TextIO
 
 import structlog
@@ -41,9 +42,15 @@ def configure_logs(*, service: str, log_format: str, level: str, stream: TextIO 
     structlog.contextvars.bind_contextvars(service=service)
 
 
-def silence_logs() -> None:
+@contextmanager
+def silent_logs() -> Iterator[None]:
     """Have nothing written below critical, as where the same services run thousands of times over."""
+    before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def get_log(**fields: object) -> structlog.typing.FilteringBoundLogger:

@@ -110,4 +110,4 @@ class Node:
 
 
 # Crashed nodes stay referenced until the process that simulates ends its run and clears this.
-GRAVEYARD: list[Node] = []
+GRAVEYARD: list[object] = []

@@ -16,11 +16,10 @@ from edgescale.harness.simulation.fit import check_plan
 from edgescale.harness.simulation.handlers import simulated_handlers
 from edgescale.harness.simulation.loop import NS
 from edgescale.harness.simulation.nemesis import Nemesis
-from edgescale.harness.simulation.node import GRAVEYARD
 from edgescale.harness.simulation.rest import HttpDoor
 from edgescale.harness.simulation.terms import LANES, header_of
 from edgescale.harness.simulation.world import World
-from edgescale.telemetry.logs import silence_logs
+from edgescale.telemetry.logs import silent_logs
 
 DOORS = {"ingestion": GrpcDoor, "gateway": HttpDoor}
 SAMPLE_S = 0.25
@@ -69,7 +68,6 @@ def simulate(plan: Plan) -> Run:
         ConfigError: the plan names a setting, service or fault that there is not.
     """
     began_s = time.process_time()
-    silence_logs()
     settings = check_plan(plan)
     world = World(
         plan.seed,
@@ -80,7 +78,8 @@ def simulate(plan: Plan) -> Run:
         shuffled=(plan.shuffled_from, plan.shuffled_to),
     )
     clients = Clients(world, DOORS)
-    failure = _carry_out(world, clients, plan)
+    with silent_logs():
+        failure = _carry_out(world, clients, plan)
     history = History.ordered(header_of(plan, settings, world.server.loss_window_ms), world.recorder.events)
     verdicts = judge(history)
     return Run(
@@ -107,7 +106,6 @@ def _carry_out(world: World, clients: Clients, plan: Plan) -> str:
     except Exception as error:  # noqa: BLE001 - whatever it is, the history up to here is worth a look
         return f"{type(error).__name__}: {error}"
     finally:
-        GRAVEYARD.extend(life.node for life in world.services.values())
         if collecting:
             gc.enable()
     return ""

@@ -123,7 +123,12 @@ def start_ingestion(world: "World", name: str) -> Ingestion:
         world.settings,
     )
     stopping = asyncio.Event()
-    main = spawn_main(world, node, _ingest(world, node, inbox, service, stopping))
+
+    async def serve() -> None:
+        await _ingest(world, node, inbox, service, stopping)
+        await connection.close()
+
+    main = spawn_main(world, node, serve())
     return Ingestion(node, chance, service, inbox, stopping, main)
 
 

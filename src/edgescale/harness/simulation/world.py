@@ -12,7 +12,7 @@ from edgescale.config import Settings
 from edgescale.harness.simulation.gateway import GatewayLife, start_gateway
 from edgescale.harness.simulation.loop import SimulationLoop
 from edgescale.harness.simulation.network import SimulatedNetwork
-from edgescale.harness.simulation.node import Node, SimulatedChance
+from edgescale.harness.simulation.node import GRAVEYARD, Node, SimulatedChance
 from edgescale.harness.simulation.recording import Recorder
 from edgescale.harness.simulation.rpc import Rpc
 from edgescale.harness.simulation.server import RedisServer
@@ -165,7 +165,11 @@ class World:
             SimulationError: it got stuck.
             Exception: whatever a node failed with.
         """
-        self.loop.run_until_complete(story(self))
+        try:
+            self.loop.run_until_complete(story(self))
+        finally:
+            # Kept for good, so that nobody runs the `finally` of what was left in the midst of its work.
+            GRAVEYARD.append((self, asyncio.all_tasks(self.loop)))
         self.loop.close()
 
 
