@@ -109,7 +109,7 @@ def test_a_bare_plan_is_run_like_a_kept_one(simulate: Command) -> None:
 
     answer = simulate("--plan", "bare.json")
 
-    assert (answer.status, answer.out.splitlines()[0].strip()) == (0, "1 runs")
+    assert (answer.status, answer.out.splitlines()[0].strip()) == (0, "1 run")
 
 
 def test_a_run_of_which_nothing_can_be_said_is_a_failure(simulate: Command) -> None:

@@ -4,7 +4,8 @@ import pytest
 
 from edgescale.harness.checkers import Finding, judge
 from edgescale.harness.history import History
-from edgescale.harness.timeline import EVENTS_MAX, WIDTH, last_events, timeline
+from edgescale.harness.timeline import last_events, timeline
+from edgescale.harness.timeline_lines import EVENTS_MAX, FAULTS_FEW, WIDTH
 from tests.support_history import ONE, TWO, Story
 
 
@@ -29,7 +30,7 @@ def test_a_counterexample_is_told_from_its_sentence_to_its_last_event() -> None:
     assert "\n".join(told(crashed())) == (
         """r1 was answered with succeeded result of r1, and with succeeded 0123456789abcdef
 
-faults in force
+faults
   A  slow of worker-1, 3.000 to 414.000 ms
 
 request r1
@@ -50,7 +51,11 @@ request r1
       3,920.000      1.000          client-1         submit ok (+3,916.000 ms)  state=succeeded result=result o attempt…
       3,921.000      1.000          client-2         fetch begins
 >>    3,922.000      1.000          client-2         fetch ok (+1.000 ms)  state=succeeded result=01234567 attempts=1
-      3,923.000      1.000          probe            final  state=succeeded result=result o attempts=1"""
+      3,923.000      1.000          probe            final  state=succeeded result=result o attempts=1
+
+and beside that
+          at ms       + ms  faults  who              what
+        413.000      0.000  A       nemesis          crash  node=worker-9#1"""
     )
 
 
@@ -63,22 +68,36 @@ def test_the_events_that_cannot_stand_together_are_marked_and_no_others() -> Non
     assert len(marked) == len(finding.indices) == 2
 
 
-def test_what_befell_others_is_not_told() -> None:
-    lines = told(crashed())
+def test_what_befell_others_is_not_told_in_a_long_history() -> None:
+    story = crashed()
+    for number in range(20):
+        story.task(f"other-{number}")
+
+    lines = told(story)
 
     assert [line for line in lines if "worker-9" in line] == []
     assert len([line for line in lines if line.startswith("!")]) == 1
 
 
+def test_a_few_faults_are_told_whenever_they_were() -> None:
+    story = Story().cast().fault("old", "redis").heal().after(500).task("r1").fetch("r1", result_digest="other")
+
+    assert "  A  old of redis, 3.000 to 4.000 ms" in told(story.final("r1"))
+
+
 def test_a_fault_that_was_over_before_is_not_told() -> None:
-    story = Story().cast().fault("old", "redis").heal().after(500)
+    story = Story().cast()
+    for _ in range(FAULTS_FEW + 1):
+        story.fault("old", "redis").heal().after(500)
     story.task("r1").fetch("r1", result_digest="other").final("r1")
 
-    assert not any("old" in line or "faults in force" in line for line in told(story))
+    assert not any("old" in line for line in told(story))
 
 
 def test_a_fault_that_came_between_the_last_act_and_the_end_of_the_run_is_not_told() -> None:
-    story = Story().cast().task("r1").fetch("r1", result_digest="other").fault("late", "redis").heal().after(500)
+    story = Story().cast().task("r1").fetch("r1", result_digest="other")
+    for _ in range(FAULTS_FEW + 1):
+        story.fault("late", "redis").heal().after(500)
 
     assert not any("late" in line for line in told(story.final("r1")))
 
@@ -134,7 +153,16 @@ def test_a_short_history_is_told_to_the_end() -> None:
     lines = told(story)
 
     assert "and beside that" in lines
-    assert any("digest=of r2" in line for line in lines[lines.index("and beside that") :])
+    assert any("r2: submit begins" in line for line in lines[lines.index("and beside that") :])
+
+
+def test_what_stands_with_a_request_is_not_told_again() -> None:
+    story = (
+        Story().cast().submit("r1").accept("r1").nemesis("crash", ONE).fetch("r1", result_digest="other").settle("r1")
+    )
+    story.answer("r1").final("r1")
+
+    assert sum("crash" in line for line in told(story)) == 1
 
 
 def test_others_are_left_out_of_a_long_history() -> None:
@@ -148,8 +176,8 @@ def test_others_are_left_out_of_a_long_history() -> None:
 def test_the_end_of_a_history_is_told_where_a_run_failed() -> None:
     lines = last_events(crashed().history(), 3).splitlines()
 
-    assert lines[0] == "the last 3 of 26 events"
-    assert [line.split()[3] for line in lines[2:]] == ["final"] * 3
+    assert lines[lines.index("") + 1] == "the last 3 of 26 events"
+    assert [line.split()[3].strip(":") for line in lines[-3:]] == ["r1", "final", "final"]
 
 
 def test_an_empty_history_has_an_end_too() -> None:

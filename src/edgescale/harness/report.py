@@ -37,7 +37,7 @@ def print_ledger(console: Console, ledger: Ledger) -> None:
 
 def _grid(ledger: Ledger) -> Table:
     under = f" under the mutant {ledger.mutant}" if ledger.mutant else ""
-    table = Table("", "promise", title=f"{ledger.runs:,} runs{under}", title_justify="left")
+    table = Table("", "promise", title=f"{_runs(ledger.runs)}{under}", title_justify="left")
     for name in ("valid", "invalid", "unknown", "first seed"):
         table.add_column(name, justify="right")
     failed = ledger.failed
@@ -104,7 +104,11 @@ def print_bugs(console: Console, ledger: Ledger, bugs: Sequence[Bug], small: Seq
 
 def _seeds(seeds: Sequence[int]) -> str:
     told = ", ".join(map(str, seeds[:SEEDS_TOLD])) + (", …" if len(seeds) > SEEDS_TOLD else "")
-    return f"{len(seeds):,} run{'s' if len(seeds) > 1 else ''}: {told}"
+    return f"{_runs(len(seeds))}: {told}"
+
+
+def _runs(count: int) -> str:
+    return f"{count:,} run{'' if count == 1 else 's'}"
 
 
 def _size(plan: Plan) -> str:
