@@ -2,12 +2,15 @@
 
 import asyncio
 import hashlib
+import re
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from edgescale import gateway
 from edgescale.errors import (
     Conflict,
     EdgeScaleError,
@@ -19,6 +22,7 @@ from edgescale.errors import (
     WaitExpired,
 )
 from edgescale.harness.simulation.clients import Answer
+from edgescale.harness.simulation.gateway import SETTINGS
 from edgescale.harness.simulation.http import http_call
 from edgescale.harness.simulation.packets import Packet, Verdict
 from edgescale.harness.simulation.rest import fetch_task, send_heartbeat, submit_text, upload_file
@@ -303,6 +307,40 @@ def test_an_ingestion_machine_that_is_gone_without_a_word_is_not_waited_for_for_
     assert found_s < (3 if reborn else 15)
 
 
+def test_a_connection_to_ingestion_that_is_reset_ends_all_its_calls_on_both_sides() -> None:
+    async def story(world: World) -> tuple[int, list[str]]:
+        calling = [asyncio.create_task(text(world, "work 3000", f"r{number}")) for number in range(3)]
+        await asyncio.sleep(0.3)
+        before = under_way(world)
+        world.network.reset_all("ingestion-1")
+        told = [await reason_of(call) for call in calling]
+        assert under_way(world) == 0
+        return before, told
+
+    assert run_world(1, story, "ingestion-1", "gateway-1")[1] == (3, ["UNAVAILABLE"] * 3)
+
+
+async def reason_of(attempt: Awaitable[Answer]) -> str:
+    with pytest.raises(EdgeScaleError) as told:
+        await attempt
+    return told.value.reason
+
+
+def test_between_client_and_gateway_the_rules_of_the_network_apply() -> None:
+    async def story(world: World) -> list[str]:
+        told = []
+        with world.network.rule(between("gateway-1", "client", Verdict.RESET)):
+            told.append(await reason_of(text(world, "work 1", "reset")))
+        with world.network.rule(between("gateway-1", "client", Verdict.HOLD)):
+            held = asyncio.create_task(text(world, "work 1", "held"))
+            with pytest.raises(TimeoutError):
+                await text(world, "work 1", "late", deadline_s=2)
+            assert not held.done()
+        return [*told, (await held).state]
+
+    assert run_world(1, story)[1] == ["UNAVAILABLE", "succeeded"]
+
+
 def test_a_gateway_that_is_asked_to_stop_answers_what_is_open_and_takes_nothing_new() -> None:
     async def story(world: World) -> tuple[Answer, EdgeScaleError, float]:
         life = gateway_of(world)
@@ -461,6 +499,14 @@ def test_refusals_are_the_errors_that_they_were_at_the_other_end() -> None:
     assert slow.request_id == "slow"
     assert (blank.reason, str(blank).partition(":")[0]) == ("INVALID_INPUT", "text")
     assert isinstance(nothing, NotFound)
+
+
+def test_the_application_is_given_every_setting_that_it_looks_at() -> None:
+    sources = [path.read_text() for path in Path(gateway.__file__).parent.glob("*.py") if path.name != "server.py"]
+    looked_at = {name for source in sources for name in re.findall(r"settings\.(\w+)", source)}
+
+    # Where ingestion is, is for real channels only.
+    assert looked_at - {"ingestion_target"} == set(SETTINGS)
 
 
 def test_health_follows_ingestions_inbox() -> None:
