@@ -509,6 +509,25 @@ def test_the_application_is_given_every_setting_that_it_looks_at() -> None:
     assert looked_at - {"ingestion_target"} == set(SETTINGS)
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/agents", 200),
+        ("/v1/lanes", 200),
+        ("/v1/agents?limit=0", 422),
+        ("/v1/tasks/%20", 422),
+        ("/openapi.json", 200),
+        ("/docs", 200),
+        ("/nowhere", 404),
+    ],
+)
+def test_no_route_needs_anything_that_is_not_simulated(path: str, status: int) -> None:
+    async def story(world: World) -> int:
+        return (await http_call(world, "client", gateway_of(world), "GET", path, {}, timeout_s=5)).status
+
+    assert run_world(7, story, "ingestion-1", "gateway-1")[1] == status
+
+
 def test_health_follows_ingestions_inbox() -> None:
     async def status(world: World, path: str) -> int:
         return (await http_call(world, "probe", gateway_of(world), "GET", path, {}, timeout_s=5)).status

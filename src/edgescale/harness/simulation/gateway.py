@@ -109,7 +109,7 @@ async def _answered(life: GatewayLife, within_s: float) -> bool:
 
 # --- one application for all gateways ---------------------------------------------------------------------------------
 #
-# Making one takes as long as forty requests, most of it for a document that no simulated client reads. It has no state
+# Making one takes as long as twenty requests, most of it for a document that no simulated client reads. It has no state
 # of its own, so all lives of all gateways share it; what differs between them is looked up where its code runs.
 
 
