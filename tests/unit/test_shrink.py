@@ -8,12 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgescale.harness import shrink as shrinking
+from edgescale.harness import shrink_judge
 from edgescale.harness.campaign_result import Offence
 from edgescale.harness.plan import Fault, Plan, Request
-from edgescale.harness.shrink import Budget, shrink
+from edgescale.harness.shrink import shrink
 from edgescale.harness.shrink_cuts import of_the_rest, of_the_world
 from edgescale.harness.shrink_guesses import guesses
+from edgescale.harness.shrink_judge import Budget
 
 REQUESTS, FAULTS = 80, 7
 NOTHING_KNOWN = Offence("P1", "unfinished", "it is still queued")
@@ -126,7 +127,7 @@ def test_when_its_runs_are_used_up_it_ends_with_the_best_so_far() -> None:
 
 def test_when_its_time_is_over_it_ends_with_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = count()
-    monkeypatch.setattr(shrinking, "perf_counter", lambda: next(seconds))
+    monkeypatch.setattr(shrink_judge, "perf_counter", lambda: next(seconds))
     bug = Bug({"r3", "r77"}, {5})
 
     small = bug.shrunk(large(), Budget(time_s=20))

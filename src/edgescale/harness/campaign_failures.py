@@ -9,7 +9,8 @@ from edgescale.harness.campaign import Hosts
 from edgescale.harness.campaign_result import Offence, Result
 from edgescale.harness.plan import Plan
 from edgescale.harness.regressions import Regression
-from edgescale.harness.shrink import Budget, shrink
+from edgescale.harness.shrink import shrink
+from edgescale.harness.shrink_judge import Budget
 
 # Shrinks a plan that shows a bug, and says what became of it; see `shrunk_by`.
 Shrinker = Callable[[Plan, Offence], Result]
