@@ -40,8 +40,11 @@ class Direction:
     def send(self, kind: Kind, data: bytes = b"") -> None:
         """Put something on its way."""
         self.bytes_waiting += len(data)
-        self._waiting.append((kind, data))
-        self.pump()
+        if self._waiting or self._in_pieces or self._network.rules:
+            self._waiting.append((kind, data))
+            self.pump()
+        else:
+            self._depart(kind, data, 0)
 
     def reset(self) -> None:
         """Put a reset on its way, behind what has departed; what has not never does."""
@@ -53,37 +56,31 @@ class Direction:
         """Let what waits depart, in order, as far as the rules allow."""
         while self._waiting and not (self._in_pieces and self._departed):
             kind, data = self._waiting[0]
-            size_bytes, delay_ns = len(data), 0
-            if self._network.rules:
-                opinion = self._network.opinion(self._packet(kind, data))
-                if opinion is Verdict.RESET:
-                    self._connection.cut()
-                    return
-                if isinstance(opinion, Verdict):
-                    return
-                self._in_pieces = opinion.size_bytes is not None
-                size_bytes = size_bytes if opinion.size_bytes is None else min(size_bytes, opinion.size_bytes)
-                delay_ns = round(opinion.delay_s * NS)
-            self._depart(kind, data, size_bytes, delay_ns)
+            opinion = self._network.opinion(self._packet(kind, data))
+            if opinion is Verdict.RESET:
+                self._connection.cut()
+            if isinstance(opinion, Verdict):
+                return
+            size_bytes = len(data) if opinion.size_bytes is None else opinion.size_bytes
+            self._in_pieces = opinion.size_bytes is not None
+            self._begun = size_bytes < len(data)
+            if self._begun:
+                self._waiting[0] = (kind, data[size_bytes:])
+            else:
+                self._waiting.popleft()
+            self._depart(kind, data[:size_bytes], round(opinion.delay_s * NS))
 
     def _packet(self, kind: Kind, data: bytes) -> Packet:
         source, target = self._sender.node, self._receiver.node
         number, before = self._number, self._bytes_before
         return Packet(source, target, data, number, before, self._connection.number, kind, self._begun)
 
-    def _depart(self, kind: Kind, data: bytes, size_bytes: int, delay_ns: int) -> None:
-        """Take the first bytes off the first packet, and say when they arrive."""
-        self._begun = size_bytes < len(data)
-        if self._begun:
-            self._waiting[0] = (kind, data[size_bytes:])
-            data = data[:size_bytes]
-        else:
-            self._waiting.popleft()
-            self._number += 1
-        self._bytes_before += size_bytes
+    def _depart(self, kind: Kind, data: bytes, delay_ns: int) -> None:
+        self._number += not self._begun
+        self._bytes_before += len(data)
         network = self._network
-        if size_bytes > 1 and network.rng.random() < network.latency.fragment_probability:
-            cut = network.rng.randrange(1, size_bytes)
+        if len(data) > 1 and network.rng.random() < network.latency.fragment_probability:
+            cut = network.rng.randrange(1, len(data))
             self._fly(kind, data[:cut], delay_ns)
             data = data[cut:]
         self._fly(kind, data, delay_ns)
@@ -91,8 +88,8 @@ class Direction:
     def _fly(self, kind: Kind, data: bytes, delay_ns: int) -> None:
         arrives_ns = self._loop.now_ns + self._network.latency_ns() + delay_ns
         # Never before what was sent before.
-        self._last_arrival_ns = max(arrives_ns, self._last_arrival_ns)
-        self._departed.append((self._last_arrival_ns, kind, data))
+        self._last_arrival_ns = arrives_ns = max(arrives_ns, self._last_arrival_ns)
+        self._departed.append((arrives_ns, kind, data))
         if self._arrival is None:
             self.await_arrival()
 

@@ -103,17 +103,21 @@ class SimulationLoop(NothingReal):
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """Run a callback at a virtual time."""
-        # Whole nanoseconds, so that no two runs round differently; never in the past.
-        return self.call_at_ns(round(when * NS), callback, *args, context=context)
+        # Whole nanoseconds, so that no two runs round differently.
+        return self.call_at_ns(round(when * NS), callback, args, context)
 
     def call_later(  # type: ignore[override] # the same, without the type variables
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """Run a callback after a virtual delay, in seconds."""
-        return self.call_at_ns(self.now_ns + round(delay * NS), callback, *args, context=context)
+        return self.call_at_ns(self.now_ns + round(delay * NS), callback, args, context)
 
     def call_at_ns(
-        self, when_ns: int, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+        self,
+        when_ns: int,
+        callback: Callable[..., object],
+        args: tuple[Any, ...] = (),
+        context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """Run a callback at a virtual time in nanoseconds, or now if that is past."""
         when_ns = max(when_ns, self.now_ns)
