@@ -15,6 +15,29 @@ FOUND = [
     2 SET k0 2
     0 CLIENT UNPAUSE
     """,
+    # A transaction that will be refused is not judged by what was queued after that; since 7.2, by nothing of it.
+    """
+    1 MULTI
+    1 SET k0 1
+    1 GET
+    0 CLIENT PAUSE 100000000 WRITE
+    1 EXEC
+    0 CLIENT UNPAUSE
+    """,
+    """
+    1 MULTI
+    1 GET
+    1 SET k0 1
+    0 CLIENT PAUSE 100000000 WRITE
+    1 EXEC
+    """,
+    """
+    1 MULTI
+    1 SET k0 1
+    0 CONFIG SET maxmemory 1
+    1 GET
+    1 EXEC
+    """,
     # Who ends its own connection within a transaction hears of all up to that.
     """
     0 MULTI

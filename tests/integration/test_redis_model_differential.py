@@ -38,6 +38,7 @@ FLAVOURS = {"valkey": VALKEY_9, "redis": REDIS_7_0}
 pytestmark = pytest.mark.timeout(120 + SEQUENCES)
 # Their confirmations come in place of replies; within a transaction that is not modelled.
 NOT_IN_TRANSACTIONS = {kind + verb + b"SUBSCRIBE" for kind in (b"", b"P", b"S") for verb in (b"", b"UN")}
+UNBLOCK = [b"CLIENT", b"UNBLOCK"]
 MID_SCAN = [[b"-1"], [b"007"]]
 ALL_KEYS = [*grammar.KEYS, *grammar.AGENTS, b"t2", b"agents", b"dead"]
 
@@ -125,7 +126,9 @@ def play_pause(twins: Twins, steps: Sequence[tuple[int, list[grammar.Command]]])
     """Writes are held back, and then carried out."""
     twins.control(b"CLIENT", b"PAUSE", b"100000000", b"WRITE")
     for number, commands in steps:
-        if twins.model.sessions[number].blocked is None:
+        # Redis 7.0 crashes when it is told to unblock whom a pause holds. Source: replyToBlockedClientTimedOut.
+        crashes = not twins.model.model.flavour.modern and any(words[:2] == UNBLOCK for words in commands)
+        if twins.model.sessions[number].blocked is None and not crashes:
             play(twins, number, *commands)
     twins.control(b"CLIENT", b"UNPAUSE")
 

@@ -256,6 +256,20 @@ def test_what_drips_when_the_fault_is_healed_arrives_at_once() -> None:
     assert 5 < play(story) < 6
 
 
+def test_a_link_that_dripped_once_paces_nothing_after_the_heal() -> None:
+    async def story(scene: Scene) -> float:
+        client = await scene.connect()
+        with scene.under(rules.slow_drip(LINK, 1_000)):
+            await client.ask("drip")
+        before = scene.loop.time()
+        for _ in range(500):
+            client.transport.write(b"x")
+        await client.ask("end")
+        return scene.loop.time() - before
+
+    assert play(story) < 0.01
+
+
 @pytest.mark.parametrize("count", [1, 5, 6, 11])
 def test_a_cut_after_bytes_lets_exactly_so_many_pass(count: int) -> None:
     async def story(scene: Scene) -> int:

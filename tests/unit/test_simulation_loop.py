@@ -2,8 +2,9 @@
 
 import asyncio
 import collections
+import gc
 import math
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from random import Random
 from typing import Any
 
@@ -137,6 +138,62 @@ def test_turns_are_counted() -> None:
     loop = new_loop()
     loop.run_until_complete(main())
     assert loop.turns == 11
+
+
+def test_what_is_cancelled_does_not_run() -> None:
+    async def main() -> list[str]:
+        loop = asyncio.get_running_loop()
+        ran: list[str] = []
+        soon, later = loop.call_soon(ran.append, "soon"), loop.call_later(1, ran.append, "later")
+        assert (later.when(), later.cancelled()) == (1.0, False)
+        for handle in (soon, later):
+            handle.cancel()
+            assert handle.cancelled()
+        loop.call_at(2, ran.append, "kept")
+        await asyncio.sleep(3)
+        return ran
+
+    assert run(main()) == ["kept"]
+
+
+def test_a_generator_that_is_left_early_is_closed_by_the_loop() -> None:
+    closed: list[str] = []
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            await asyncio.sleep(1)
+            closed.append("closed")
+
+    async def main() -> None:
+        async for _ in numbers():
+            break
+        await asyncio.sleep(0.5)
+        assert closed == []
+        await asyncio.sleep(1)
+
+    run(main())
+    assert closed == ["closed"]
+
+
+def test_the_garbage_collector_rests_while_a_simulation_runs() -> None:
+    async def main() -> bool:
+        return gc.isenabled()
+
+    assert gc.isenabled()
+    assert run(main()) is False
+    assert gc.isenabled()
+
+
+def test_a_task_has_the_same_name_in_every_run_of_a_process() -> None:
+    async def main() -> str:
+        task = asyncio.create_task(asyncio.sleep(0))
+        await task
+        return task.get_name()
+
+    assert run(main()) == run(main())
 
 
 def test_a_timeout_passes_in_virtual_time() -> None:

@@ -113,7 +113,7 @@ SCRIPT_MUTANTS = (
         "entry_kept",
         "P1",
         "A settled entry is acknowledged, and stays in the stream.",
-        (Edit("settle", "    redis.call('XDEL', stream, entry)\n", ""),),
+        (Edit("settle", "    redis.call('XDEL', stream, entry)\n", ""), NO_ADOPTION),
     ),
     # Seen whenever a task uses up its tries.
     Mutant(

@@ -81,12 +81,13 @@ WORKER_MUTANTS = (
             Edit(f"{BROKER}.reclaim", "            await self.ensure_group(partition, lane)\n", "            raise\n"),
         ),
     ),
-    # Seen when entries come before the first worker does, and after a flush.
+    # Seen when the group is gone while entries are queued or running. What was skipped looks like what a deleted
+    # consumer held, so that reclaim would find it.
     Mutant(
         "group_made_at_the_end",
         "P1",
         "A consumer group begins at the stream's end, and nobody is given what was there before.",
-        (Edit("edgescale.broker.connection.Connection.create_group", 'id="0"', 'id="$"'),),
+        (Edit("edgescale.broker.connection.Connection.create_group", 'id="0"', 'id="$"'), NO_ADOPTION),
     ),
     # Keeping.
     # Seen with a task that takes longer than a lease.
@@ -186,21 +187,32 @@ WORKER_MUTANTS = (
         "A task that a stopping worker hands back has lost a try.",
         (Edit(f"{WORKER}._give_back", "deliveries=entry.deliveries - 1", "deliveries=entry.deliveries"),),
     ),
-    # Seen when a worker is stopped in the midst of a task that never ends.
+    # Seen when a worker is stopped in the midst of a task that hangs. A handler's own time is short in the simulation.
     Mutant(
         "drain_without_end",
         "P6",
-        "A stopping worker waits for its tasks, however long they take.",
-        (Edit(f"{WORKER}._drain", "self._settings.drain_grace_ms,", "1e9,"),),
+        "A stopping worker waits for its tasks, however long they take, and they may take long.",
+        (
+            Edit(f"{WORKER}._drain", "self._settings.drain_grace_ms,", "1e9,"),
+            Edit(f"{EXECUTOR}._handle", "asyncio.timeout(timeout_ms / 1000)", "asyncio.timeout(4 * timeout_ms / 1000)"),
+        ),
     ),
     # Seen whenever a worker is asked to stop.
     Mutant(
         "deaf_to_stop",
         "P6",
-        "A worker that is asked to stop goes on fetching.",
+        "A worker that is asked to stop goes on fetching for ten seconds.",
         (
-            Edit(f"{WORKER}.stop", "                slots.close()\n", "                del slots\n"),
-            Edit(f"{WORKER}._fetch", "self._chance, stop=self._stop)", "self._chance)"),
+            Edit(
+                f"{WORKER}.stop",
+                "            self._stop.set()\n"
+                "            for slots in self._lanes.values():\n"
+                "                slots.close()\n",
+                "            later = asyncio.get_running_loop().call_later\n"
+                "            later(10, self._stop.set)\n"
+                "            for slots in self._lanes.values():\n"
+                "                later(10, slots.close)\n",
+            ),
         ),
     ),
 )

@@ -179,7 +179,8 @@ class RedisModel(Recovery):
         if self.pause.engaged and self.pause.holds(session, command, argv):
             return
         if session.queued is not None and command.name not in IMMEDIATE:
-            session.queued.append((command, argv))
+            if not session.spoiled:
+                session.queued.append((command, argv))
             session.reply(QUEUED)
             return
         self.executing = session

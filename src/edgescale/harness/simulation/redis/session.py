@@ -192,7 +192,11 @@ class Session(Client):
 
     def spoil(self) -> None:
         """A command was refused: a transaction that is open will not be carried out."""
-        self.spoiled = self.queued is not None
+        if self.queued is not None:
+            self.spoiled = True
+            if self.model.flavour.modern:
+                # What is forgotten does not count any more when EXEC is judged by what it would do.
+                self.queued.clear()
 
     def subscription_count(self, kind: bytes) -> int:
         """How many of its kind; channels and patterns count as one kind. Source: SUBSCRIBE, SSUBSCRIBE."""
