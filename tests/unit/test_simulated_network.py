@@ -121,8 +121,10 @@ def test_a_reset_reaches_both_ends_behind_what_was_sent() -> None:
         with pytest.raises(ConnectionResetError):
             await reader.readexactly(1)
         assert writer.is_closing()
+        noticed = asyncio.get_running_loop().time()
+        await asyncio.sleep(0.01)
         assert network.connections == []
-        return heard, asyncio.get_running_loop().time()
+        return heard, noticed
 
     heard, seconds = in_network(main)
     assert heard == b"last words;"
@@ -251,6 +253,31 @@ def test_what_was_sent_before_a_crash_arrives() -> None:
         return heard
 
     assert "".join(in_network(main)) == "last words"
+
+
+@pytest.mark.parametrize(
+    ("end", "left"), [("silence", []), ("death", ["ConnectionResetError"]), ("close, then death", ["held", "NoneType"])]
+)
+def test_how_a_process_ended_decides_what_becomes_of_what_was_held(end: str, left: list[str]) -> None:
+    async def main(network: SimulatedNetwork) -> list[str]:
+        _, heard = await served(network)
+        life = Life(network)
+        await asyncio.sleep(1)
+        with network.rule(towards("server", Verdict.HOLD)):
+            life.transport.write(b"held")
+            if end.startswith("close"):
+                life.transport.close()
+                await asyncio.sleep(1)
+            life.node.crash()
+            if end != "silence":
+                network.reset_all("client")
+            await asyncio.sleep(10)
+            assert heard == []
+        await asyncio.sleep(10)
+        return heard
+
+    heard = in_network(main)
+    assert ["".join(heard[:-1]), heard[-1]] == left if len(left) > 1 else heard == left
 
 
 def test_a_frozen_node_reads_what_came_once_it_thaws() -> None:

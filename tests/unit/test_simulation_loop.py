@@ -313,6 +313,17 @@ def test_a_crash_runs_no_further_line_of_the_node() -> None:
     assert run(fate_of_a_node("crash")) == []
 
 
+def test_a_crash_happens_once() -> None:
+    async def main() -> bool:
+        node = Node(asyncio.get_running_loop(), "node")  # type: ignore[arg-type]
+        node.crash()
+        node.crash()
+        node.resume()
+        return node.running
+
+    assert run(main()) is False
+
+
 def test_a_frozen_node_does_nothing_until_it_thaws() -> None:
     async def main() -> tuple[list[str], float]:
         node = Node(asyncio.get_running_loop(), "node")  # type: ignore[arg-type]

@@ -50,12 +50,16 @@ class Direction:
         """Put a reset on its way, behind what has departed; what has not never does."""
         self.bytes_waiting -= sum(len(data) for _, data in self._waiting)
         self._waiting.clear()
+        self._begun = False
         self.send(Kind.RESET)
 
     def pump(self) -> None:
         """Let what waits depart, in order, as far as the rules allow."""
         while self._waiting and not (self._in_pieces and self._departed):
             kind, data = self._waiting[0]
+            if self._sender.dead and not self._sender.is_closing() and kind is not Kind.RESET:
+                # A whole machine is gone, and with it what it had not sent; of a process alone a reset would tell.
+                return
             opinion = self._network.opinion(self._packet(kind, data))
             if opinion is Verdict.RESET:
                 self._connection.cut()

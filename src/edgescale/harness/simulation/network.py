@@ -75,7 +75,7 @@ class SimulatedNetwork:
         self, node: str, host: str, port: int, accept: Accept, *, context: contextvars.Context | None = None
     ) -> None:
         """Let a node take connections at an address; its ends of them run in the context."""
-        self._listeners[host, port] = Listener(node, accept, context or contextvars.copy_context())
+        self._listeners[host, port] = Listener(node, accept, contextvars.copy_context() if context is None else context)
 
     def close_listener(self, host: str, port: int) -> None:
         """Refuse connections from now on; those that are open stay."""

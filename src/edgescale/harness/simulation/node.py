@@ -101,7 +101,10 @@ class Node:
         """End without running another line: no `finally`, no callback.
 
         Its coroutines are kept, so that the garbage collector does not close them and run their `finally` after all.
+        What is dead stays dead.
         """
+        if self.crashed:
+            return
         self.running = False
         self.crashed = True
         self.died.set_result(None)

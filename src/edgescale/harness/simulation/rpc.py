@@ -104,6 +104,7 @@ class Rpc:
         context = SimulatedContext(loop, deadline, metadata)
         self._calls += 1
         there = Packet(caller, server.name, method.__name__.encode(), 0, 0, -self._calls)
+        back = there._replace(source=server.name, target=caller)
         async with asyncio.timeout_at(deadline):
             await self._cross(there)
             if server.crashed:
@@ -111,8 +112,8 @@ class Rpc:
             answer = loop.create_future()
             handler = server.spawn(_serve(method(request, context), answer))
             try:
-                outcome = await self._answered(answer, server.name, caller)
-                await self._cross(there._replace(source=server.name, target=caller))
+                outcome = await self._answered(answer, back)
+                await self._cross(back)
             except BaseException:
                 loop.call_at(self._heard_at(there, deadline), handler.cancel, context=server.context)
                 raise
@@ -120,12 +121,12 @@ class Rpc:
             raise outcome
         return outcome
 
-    async def _answered(self, answer: asyncio.Future[Any], server: str, caller: str) -> Any:
-        with self._network.told_of_reset(server, answer):
+    async def _answered(self, answer: asyncio.Future[Any], back: Packet) -> Any:
+        with self._network.told_of_reset(back.source, answer):
             try:
                 return await answer
             except ConnectionResetError:
-                await self._cross(Packet(server, caller, b"", 0, 0, -self._calls, Kind.RESET))
+                await self._cross(back._replace(kind=Kind.RESET))
                 raise Unavailable("the server is gone") from None
 
     def _heard_at(self, packet: Packet, deadline: float | None) -> float:

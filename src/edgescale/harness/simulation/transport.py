@@ -34,12 +34,15 @@ class Connection:
             transport.lose(ConnectionResetError("connection reset by peer"))
 
     def reset(self) -> None:
-        """Each end is sent a reset, behind what has departed; one whose process is dead needs none."""
-        for transport in (self.near, self.far):
-            if transport.dead:
-                transport.lose(None)
-            else:
-                transport.incoming.reset()
+        """Each end is sent a reset, behind what has departed.
+
+        A process that is dead needs none, and what one had closed, its kernel brings to its end.
+        """
+        for sender, receiver in ((self.near, self.far), (self.far, self.near)):
+            if receiver.dead:
+                receiver.lose(None)
+            elif not sender.is_closing():
+                sender.outgoing.reset()
 
     def forget(self) -> None:
         """Take it off the network's list once both ends are lost."""
