@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -42,8 +43,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
 
 def test_the_workload_sends_each_id_through_two_doors(example: Any) -> None:
     example("Writing a workload")
-    rng = __import__("random").Random(1)
-    scene = Scene(rng, ("ingestion-1", "ingestion-2"), 2_000, 1_000, 3, 20)
+    scene = Scene(Random(1), ("ingestion-1", "ingestion-2"), 2_000, 1_000, 3, 20)
     requests = tuple(workload.requests_of("twins", scene))
     run = simulate(Plan(1, services={"ingestion": 2, "worker": 1}, requests=requests))
 

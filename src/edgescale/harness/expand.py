@@ -73,7 +73,7 @@ def _requests(rng: Random, names: Sequence[str], load_ms: int, settings: dict[st
 
 
 def _faults(rng: Random, names: Sequence[str], load_ms: int) -> tuple[Fault, ...]:
-    targets = [*names, "redis", "store"]
+    targets = [*names, "redis", "store", "services"]
     possible = [
         name for name, kind in FAULTS.items() if any(target.partition("-")[0] in kind.targets for target in targets)
     ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import lru_cache
 from random import Random  # noqa: TID251 - contents of files, drawn from their ids
@@ -47,12 +48,13 @@ class Answer(NamedTuple):
         return cls(state, result_digest(encoded), task.attempts, task.file_id)
 
 
-class Door:
+class Door(ABC):
     """Sends a request through one service."""
 
     def __init__(self, world: "World") -> None:
         self.world = world
 
+    @abstractmethod
     async def send(self, request: Request) -> Answer:
         """The answer.
 
@@ -60,7 +62,6 @@ class Door:
             EdgeScaleError: there is none, or it is a refusal.
             TimeoutError: the client stopped listening.
         """
-        raise NotImplementedError
 
 
 class GrpcDoor(Door):

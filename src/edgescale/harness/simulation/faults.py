@@ -23,6 +23,7 @@ Make = Callable[["World", Fault], AsyncIterator[None]]
 Choices = Mapping[str, Sequence[Option]]
 MOMENT = (0, 0)
 SERVICES = ("worker", "ingestion", "gateway")
+EVERY_SERVICE = "services"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,7 @@ async def stop(world: "World", fault: Fault) -> AsyncIterator[None]:
     world.start_again(node)
 
 
-@fault(9, REDIS, lasts=(0, 0), noted=False)
+@fault(9, EVERY_SERVICE, noted=False)
 async def rolling(world: "World", fault: Fault) -> AsyncIterator[None]:
     """Every service is stopped and started in turn, as in an upgrade."""
     del fault

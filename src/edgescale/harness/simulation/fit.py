@@ -11,7 +11,7 @@ from edgescale.harness.simulation.faults import FAULTS
 from edgescale.harness.simulation.terms import SETTINGS
 
 KINDS = ("ingestion", "gateway", "worker")
-OTHERS = ("redis", "store")
+OTHERS = ("redis", "store", "services")
 POLICIES = ("always", "everysec", "no")
 
 

@@ -3,8 +3,10 @@
 import asyncio
 import gc
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgescale.harness.checkers import Verdict, judge
 from edgescale.harness.history import History
@@ -104,7 +106,8 @@ def _carry_out(world: World, clients: Clients, plan: Plan) -> str:
     try:
         world.run(lambda world: _story(world, clients, plan))
     except Exception as error:  # noqa: BLE001 - whatever it is, the history up to here is worth a look
-        return f"{type(error).__name__}: {error}"
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}: {error}"
     finally:
         if collecting:
             gc.enable()

@@ -1,6 +1,7 @@
 """Faults of the Redis server: see `faults` for how one is written."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from edgescale.broker.keys import GROUP
@@ -11,39 +12,43 @@ from edgescale.harness.simulation.faults import fault, number_of, text_of
 from edgescale.harness.simulation.watch import REDIS
 
 if TYPE_CHECKING:
+    from edgescale.harness.simulation.server import Kept
     from edgescale.harness.simulation.world import World
 
 LANES = ("heartbeat", "text", "file")
 STORE = "store"
 
 
-@fault(12, REDIS, lasts=(0, 3_000), options={"loading_ms": [0, 0, 300, 1_500]}, noted=False)
-async def restart(world: "World", fault: Fault) -> AsyncIterator[None]:
-    """The server is killed and started again, with everything that it had written."""
+@asynccontextmanager
+async def _down(world: "World", keep: "Kept", *, loading_ms: int = 0) -> AsyncIterator[None]:
+    """The server is killed, and started again with what it kept; not by us where somebody else had killed it before."""
     stopped = world.server.stop()
     yield
     if stopped:
-        await world.server.start(keep="aof", loading_ms=number_of(fault, "loading_ms"))
+        await world.server.start(keep=keep, loading_ms=loading_ms)
+
+
+@fault(12, REDIS, lasts=(0, 3_000), options={"loading_ms": [0, 0, 300, 1_500]}, noted=False)
+async def restart(world: "World", fault: Fault) -> AsyncIterator[None]:
+    """The server is killed and started again, with everything that it had written."""
+    async with _down(world, "aof", loading_ms=number_of(fault, "loading_ms")):
+        yield
 
 
 @fault(13, REDIS, lasts=(0, 3_000), noted=False)
 async def power_loss(world: "World", fault: Fault) -> AsyncIterator[None]:
     """The server's machine loses power, and what was not on disk is gone."""
     del fault
-    stopped = world.server.stop()
-    yield
-    if stopped:
-        await world.server.start(keep="synced", loading_ms=0)
+    async with _down(world, "synced"):
+        yield
 
 
 @fault(24, REDIS, lasts=(0, 2_000), noted=False)
 async def failover(world: "World", fault: Fault) -> AsyncIterator[None]:
     """The server dies, and a replica that was behind takes over."""
     del fault
-    stopped = world.server.stop()
-    yield
-    if stopped:
-        await world.server.start(keep="replicated", loading_ms=0)
+    async with _down(world, "replicated"):
+        yield
 
 
 @fault(14, REDIS, lasts=(200, 3_000), options={"state": ["read_only", "master_down", "out_of_memory", "busy"]})
