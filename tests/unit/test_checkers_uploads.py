@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.support_history import Story, broken, outcomes
 
 
@@ -47,6 +49,23 @@ def test_what_was_sent_is_there() -> None:
 
 def test_what_was_accepted_and_is_not_there_is_missing() -> None:
     assert broken(taken(sent(begun())).final("r1", "u1")) == {"P7 missing"}
+
+
+def test_the_file_of_a_task_that_succeeded_is_there_even_where_its_sender_heard_nothing() -> None:
+    def story() -> Story:
+        told = ended(sent(begun()).add("u1", "file"), "info", "UNAVAILABLE").deliver("u1", lane="file")
+        return told.settling("u1").store("u1").delete("u1", "file").settled("u1").final("r1", "u1")
+
+    assert broken(story()) == {"P7 missing"}
+    assert broken(blob(story())) == set()
+
+
+@pytest.mark.parametrize("reason", ["FILE_MISSING", "FILE_CORRUPT"])
+def test_a_task_whose_worker_did_not_find_its_file_lost_it_even_where_its_sender_heard_nothing(reason: str) -> None:
+    story = ended(sent(begun()).add("u1", "file"), "info", "UNAVAILABLE").deliver("u1", lane="file")
+    story.tell("redis", "store", "u1", state="failed", reason=reason).delete("u1", "file").final("r1")
+
+    assert broken(story.tell("probe", "final", "u1", state="failed", attempts=1, reason=reason)) == {"P7 not_found"}
 
 
 def test_a_file_whose_sender_stopped_waiting_is_there_all_the_same() -> None:

@@ -120,6 +120,17 @@ async def test_a_refusal_is_never_repeated(refusal: Exception) -> None:
     assert server.calls == 1
 
 
+async def test_out_of_memory_after_an_unclear_attempt_is_no_refusal() -> None:
+    # The attempt before may have been carried out: nobody may be told for certain that it was not.
+    full = Overloaded("out of memory")
+    with pytest.raises(BrokerUnavailable):
+        await persist(Server(AWAY, *[full] * 1_000), SeededChance(), patience_ms=100)
+
+    server = Server(AWAY, full)
+    await persist(server, SeededChance(), patience_ms=1_000)
+    assert server.calls == 3
+
+
 def test_waits_double_up_to_the_cap_and_start_anew_after_a_success() -> None:
     class Highest(SeededChance):
         def uniform(self, low: float, high: float) -> float:

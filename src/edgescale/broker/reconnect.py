@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from edgescale.chance import Chance
-from edgescale.errors import EdgeScaleError, Unavailable
+from edgescale.errors import EdgeScaleError, Overloaded, Unavailable
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
 
@@ -118,17 +118,23 @@ async def persist(call: Callable[[], Awaitable[T]], chance: Chance, *, patience_
         patience_ms: how long to go on; infinity never gives up.
 
     Raises:
-        Unavailable: the call's last error, when patience ended.
+        Unavailable: the last one, when patience ended. Where the server has been out of memory since, too: that refuses
+            the last attempt, and an earlier one may have been carried out.
         EdgeScaleError: any other error of the call, at once.
     """
     loop = asyncio.get_running_loop()
     give_up = loop.time() + patience_ms / 1000
     backoff = Backoff(chance)
+    unclear: Unavailable | None = None
     while True:
         try:
             return await call()
-        except Unavailable:
-            wait_s = backoff.next_ms() / 1000
-            if loop.time() + wait_s > give_up:
+        except Unavailable as away:
+            unclear = away
+        except Overloaded:
+            if unclear is None:
                 raise
-            await asyncio.sleep(wait_s)
+        wait_s = backoff.next_ms() / 1000
+        if loop.time() + wait_s > give_up:
+            raise unclear
+        await asyncio.sleep(wait_s)

@@ -9,6 +9,7 @@ from edgescale.harness.checkers.spans import Span
 from edgescale.harness.history import Event, History
 
 PROMISE, TITLE = "P7", "uploads"
+UNFOUND = frozenset({"FILE_MISSING", "FILE_CORRUPT"})
 Contents = Mapping[str, Sequence[Call]]
 
 
@@ -23,11 +24,20 @@ def check(history: History) -> Verdict:
     case.counts["uploads"], case.counts["blobs"] = len(uploads), len(blobs)
     for blob in blobs:
         _visible(case, history, blob, contents)
-    _kept(case, uploads, blobs, finished=bool(history.named("final")))
+    for event in history.named("final"):
+        _found(case, event)
+    _kept(case, history, uploads, blobs)
     _memory(case, history)
     if uploads and not history.named("final"):
         case.doubt("there is no final section")
     return case.verdict()
+
+
+def _found(case: Case, event: Event) -> None:
+    """Whoever works on a file finds it, whole, whether or not its sender ever heard that it was accepted."""
+    if event.text("reason") in UNFOUND:
+        sentence = f"the task of {event.request_id} was queued, and its file was not there as it was sent"
+        case.find("not_found", sentence, event)
 
 
 def _visible(case: Case, history: History, blob: Event, contents: Contents) -> None:
@@ -52,12 +62,19 @@ def _may_be_unused(history: History, senders: Sequence[Call]) -> bool:
     return any(call.phase in {"info", "open"} or losses.undone(call.span, moment) for call in senders)
 
 
-def _kept(case: Case, uploads: Sequence[Call], blobs: Sequence[Event], *, finished: bool) -> None:
-    """What was accepted is there: whole, and with the length that was sent."""
+def _kept(case: Case, history: History, uploads: Sequence[Call], blobs: Sequence[Event]) -> None:
+    """What was accepted is there, whole, and with the length that was sent; and so is what a task succeeded with."""
+    finals = history.named("final")
+    done = {event.request_id for event in finals if event.text("state") == "succeeded"}
+    sent_by: dict[str, set[str]] = {}
+    for call in uploads:
+        sent_by.setdefault(call.request_id, set()).add(call.start.text("sha256"))
     there = {(blob.text("sha256"), blob.number("size_bytes")) for blob in blobs if blob.flag("complete")}
     for call in uploads:
         sent = call.start.text("sha256"), call.start.number("size_bytes")
-        if finished and call.accepted and sent not in there:
+        # Where several contents were sent under one id, only their senders can tell whose was taken.
+        kept = call.accepted or (call.request_id in done and len(sent_by[call.request_id]) == 1)
+        if finals and kept and sent not in there:
             case.find("missing", f"the file of {call.request_id} was accepted, and is not there", call.start, call.end)
         if call.accepted and call.start.flag("cut"):
             case.find("cut_but_accepted", f"{call.request_id} broke off, and was accepted", call.start, call.end)
