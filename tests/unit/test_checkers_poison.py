@@ -74,6 +74,25 @@ def test_where_redis_forgot_the_tries_they_begin_anew() -> None:
     assert broken(story.answer("r1").final("r1")) == set()
 
 
+def test_what_was_given_before_redis_forgot_and_is_heard_of_later_counts_no_more() -> None:
+    story = Story().cast().submit("r1").add("r1").fault("black_hole", "worker-2").tell("redis", "lost", what="groups")
+    for attempt in (1, 2):
+        story.deliver("r1", attempt=attempt).handle("r1", attempt=attempt, phase="fail")
+        story.give_back("r1", deliveries=attempt, idle_ms=3_000)
+    story.heal().deliver("r1", TWO).handle("r1", TWO, phase="fail")
+    story.deliver("r1", attempt=3).handle("r1", attempt=3).settle("r1")
+
+    assert "P5 too_many_tries" not in broken(story.answer("r1").final("r1"))
+
+
+def test_tries_are_counted_anew_after_redis_forgot_them() -> None:
+    story = Story().cast().submit("r1").add("r1").tell("redis", "lost", what="groups").after(10_000)
+    for attempt in (1, 2, 3, 3):
+        story.deliver("r1", attempt=attempt).handle("r1", attempt=attempt, phase="fail")
+
+    assert "P5 too_many_tries" in broken(story.settle("r1").answer("r1").final("r1"))
+
+
 def test_after_the_last_try_nothing_is_handed_back() -> None:
     story = tried(3).give_back("r1", deliveries=3, idle_ms=3_000).deliver("r1", TWO, attempt=4)
     story.settle("r1", TWO, **DEAD).refuse("r1", "TASK_FAILED", state="dead_lettered")

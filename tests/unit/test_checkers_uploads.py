@@ -120,6 +120,12 @@ def test_where_nobody_knows_whether_it_was_accepted_a_file_may_be_left() -> None
     assert broken(blob(story, referenced=False)) == set()
 
 
+def test_a_store_that_is_away_cannot_be_told_to_remove_a_file() -> None:
+    for away, found in [("store", set()), ("ingestion-1", {"P7 left_over"})]:
+        story = taken(sent(begun()).fault("away", away)).heal().after(60_000).final("r1", "u1")
+        assert broken(blob(blob(story), file_id="f2", referenced=False)) == found
+
+
 def test_a_file_may_outlive_the_record_of_its_task() -> None:
     story = taken(sent(Story(result_ttl_ms=1_000).cast())).after(1_000).task("r1").final("r1")
 

@@ -39,7 +39,7 @@ times are of one clock. Readers pass over operations and fields they do not know
     |             |           |        | dead (stands among the dead letters); of each lane: lane, backlog, pending;   |
     |             |           |        | of each blob: file_id, sha256, size_bytes, referenced, complete               |
     | nemesis     | fault     | invoke | fault (name), targets: nodes that suffer, without incarnation, joined by      |
-    |             |           |        | commas, "*" for all; of a link to Redis the other end alone. `redis` is one   |
+    |             |           |        | commas, "*" for all; `redis`, `store`; of a link to Redis the other end alone |
     |             |           | ok     | healed                                                                        |
     |             | start,    | ok     | node ("worker-1#2"; a bare name is its present incarnation). The crash is a   |
     |             | crash,    |        | kill, stop a polite request; each is recorded before it is done, a pause too  |

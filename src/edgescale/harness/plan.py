@@ -37,6 +37,7 @@ class Request:
         respond_async: it wants no answer but that the task is accepted.
         cancel_after_ms: when it loses interest; 0 for never.
         size_bytes: of a file.
+        pause_ms: of a sender of a file, before each chunk; through a gateway it sends as fast as it can.
         cut_after_bytes: where the upload breaks off; UNCUT for not at all.
         workload: what drew it, for people.
     """
@@ -51,6 +52,7 @@ class Request:
     respond_async: bool = False
     cancel_after_ms: int = 0
     size_bytes: int = 0
+    pause_ms: int = 5
     cut_after_bytes: int = UNCUT
     workload: str = ""
 

@@ -180,11 +180,14 @@ def latecomers(scene: Scene) -> Iterator[Request]:
 
 @workload
 def uploads(scene: Scene) -> Iterator[Request]:
-    """Files, some of them sent twice, some broken off midway."""
+    """Files, some of them sent twice, some broken off midway, some by slow senders."""
     for number in scene.some(4):
         size_bytes = scene.rng.choice([0, 1, 500, 40 * KIB, 64 * KIB, 150 * KIB])
         name = f"file-{number}"
-        first = Request(scene.moment(), f"client-{name}", "file", name, scene.door(), size_bytes=size_bytes)
+        pause_ms = scene.rng.choice([5, 5, 300, 1_500])
+        first = Request(
+            scene.moment(), f"client-{name}", "file", name, scene.door(), size_bytes=size_bytes, pause_ms=pause_ms
+        )
         what = scene.rng.choice(["whole", "whole", "twice", "cut", "leave"])
         if what == "cut":
             yield replace(first, cut_after_bytes=scene.rng.randrange(size_bytes + 1))

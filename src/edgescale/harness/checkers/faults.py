@@ -7,7 +7,7 @@ from typing import Literal
 from edgescale.harness.checkers.spans import FOREVER, Span, Unrest
 from edgescale.harness.history import NS_PER_MS, Event, History
 
-REDIS, EVERYBODY, WORKERS = "redis", "*", "worker"
+REDIS, STORE, EVERYBODY, WORKERS = "redis", "store", "*", "worker"
 Kind = Literal["fault", "away", "paused", "down", "lost"]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Set as AbstractSet
 from edgescale.harness.checkers.base import Case, Verdict
 from edgescale.harness.checkers.entries import Delivery, Entries, Entry
 from edgescale.harness.checkers.faults import Losses
+from edgescale.harness.checkers.given import given_ns
 from edgescale.harness.checkers.spans import Span
 from edgescale.harness.history import Event, History
 
@@ -45,7 +46,10 @@ def _undecodable(history: History) -> AbstractSet[str]:
 
 
 def _tries(case: Case, history: History, entry: Entry) -> None:
-    """At most N tries count; what a draining worker gave back does not, and Redis may forget how many there were."""
+    """At most N tries count; what a draining worker gave back does not, and Redis may forget how many there were.
+
+    What was given before Redis forgot may be heard of, and tried, long after.
+    """
     attempts_max = history.header.terms.attempts_max
     forgot_ns = max((lost.time_ns for lost in history.view(Losses).events), default=0)
     tries = [
@@ -54,11 +58,22 @@ def _tries(case: Case, history: History, entry: Entry) -> None:
         if event.operation == "handle" and event.phase == "invoke" and event.text("entry") == entry.entry_id
     ]
     drains = sum(delivery.drained for delivery in entry.deliveries)
-    counted = sum(event.time_ns >= forgot_ns for event in tries)
+    counted = sum(not forgot_ns or _given_since(history, entry, event, forgot_ns) for event in tries)
     case.counts["tries"] += len(tries)
     if counted > attempts_max + drains or any(event.number("attempt") > attempts_max for event in tries):
         sentence = f"{entry.request_id} was tried {len(tries)} times, and {attempts_max} are allowed"
         case.find("too_many_tries", sentence, *tries)
+
+
+def _given_since(history: History, entry: Entry, tried: Event, since_ns: int) -> bool:
+    """Whether the delivery that was tried was surely made after this moment."""
+    heard = [
+        delivery
+        for delivery in entry.deliveries
+        if (delivery.actor, delivery.attempt) == (tried.actor, tried.number("attempt"))
+        and delivery.event.index < tried.index
+    ]
+    return tried.time_ns >= since_ns and all(given_ns(history, delivery) >= since_ns for delivery in heard[-1:])
 
 
 def _last_try(case: Case, history: History, held: Delivery) -> None:

@@ -7,6 +7,7 @@ from edgescale.harness.checkers.calls import Call
 from edgescale.harness.checkers.capacity import Capacity
 from edgescale.harness.checkers.entries import Delivery, Entries, Entry
 from edgescale.harness.checkers.faults import REDIS, Lives, Losses, Unrests, windows
+from edgescale.harness.checkers.given import given_ns
 from edgescale.harness.checkers.spans import FOREVER, Span
 from edgescale.harness.history import NS_PER_MS, Event, History
 
@@ -110,26 +111,11 @@ def _lease_began_ns(history: History, held: Delivery, following: Delivery | None
     """
     renewals = held.renewals
     if following is not None:
-        regained_ns = _given_ns(history, following) + _lease_ns(history)
+        regained_ns = given_ns(history, following) + _lease_ns(history)
         if following.returned is not None:
             regained_ns = min(regained_ns, following.returned.start.time_ns)
         renewals = [span for span in renewals if span.end_ns < regained_ns]
-    return renewals[-1].start_ns if renewals else _given_ns(history, held)
-
-
-def _given_ns(history: History, held: Delivery) -> int:
-    """The earliest moment at which Redis can have given the entry.
-
-    A delivery may have been on its way for a while; for longer than a reply is waited for only where something was
-    disturbed, and then nothing is known.
-    """
-    heard_ns = held.event.time_ns
-    # The incarnation held nothing before it was ready, and whatever befell its name until then is no concern of it.
-    born_ns = history.view(Lives).ready_ns(held.actor) + 1
-    disturbed = history.view(Unrests).of(held.event.name, REDIS)
-    if disturbed.meets(Span(max(heard_ns - _lease_ns(history), born_ns), heard_ns)):
-        return born_ns
-    return max(heard_ns - history.header.bounds.reply_ms * NS_PER_MS, born_ns)
+    return renewals[-1].start_ns if renewals else given_ns(history, held)
 
 
 def _clock_jumped(history: History, span: Span) -> bool:
@@ -194,9 +180,9 @@ def _took_away(history: History, held: Delivery, other: Delivery, settle: Call) 
 
 def _forgot(history: History, one: Delivery, other: Delivery) -> bool:
     """Whether Redis lost anything between two deliveries: then their order says nothing."""
-    given_ns = min(_given_ns(history, one), _given_ns(history, other))
+    first_ns = min(given_ns(history, one), given_ns(history, other))
     heard_ns = max(one.event.time_ns, other.event.time_ns)
-    return history.view(Losses).any_in(Span(given_ns, heard_ns))
+    return history.view(Losses).any_in(Span(first_ns, heard_ns))
 
 
 def _ms(duration_ns: int) -> int:

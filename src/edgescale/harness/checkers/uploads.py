@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from edgescale.harness.checkers.base import Case, Verdict
 from edgescale.harness.checkers.calls import Call, client_calls
-from edgescale.harness.checkers.faults import Losses
+from edgescale.harness.checkers.faults import STORE, Losses, Unrests
 from edgescale.harness.checkers.spans import Span
 from edgescale.harness.history import Event, History
 
@@ -56,10 +56,16 @@ def _visible(case: Case, history: History, blob: Event, contents: Contents) -> N
 
 
 def _may_be_unused(history: History, senders: Sequence[Call]) -> bool:
-    """Where nobody knows whether a task was accepted the bytes stay, and a task may be gone before its file."""
+    """Where nobody knows whether a task was accepted the bytes stay, and a task may be gone before its file.
+
+    And where the store was away, it could not be told to remove what nobody needed.
+    """
     losses = history.view(Losses)
+    away = history.view(Unrests).of(STORE)
     moment = Span(history.end_ns, history.end_ns)
-    return any(call.phase in {"info", "open"} or losses.undone(call.span, moment) for call in senders)
+    return any(
+        call.phase in {"info", "open"} or losses.undone(call.span, moment) or away.meets(call.span) for call in senders
+    )
 
 
 def _kept(case: Case, history: History, uploads: Sequence[Call], blobs: Sequence[Event]) -> None:

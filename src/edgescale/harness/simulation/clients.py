@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 # Errors that say for certain that nothing was done.
 _REFUSALS = (InvalidInput, Conflict, Overloaded, NotFound)
-_PAUSE_BETWEEN_CHUNKS_S = 0.005
 # A fetch's deadline is how long it asks the service to wait; the answer may take a little longer.
 FETCH_MARGIN_MS = 5_000
 
@@ -112,7 +111,7 @@ class GrpcDoor(Door):
         if request.cut_after_bytes != UNCUT:
             content = content[: request.cut_after_bytes]
         for at in range(0, len(content), CHUNK_BYTES_MAX):
-            await asyncio.sleep(_PAUSE_BETWEEN_CHUNKS_S)
+            await asyncio.sleep(request.pause_ms / 1000)
             yield api.UploadFileRequest(chunk=content[at : at + CHUNK_BYTES_MAX])
         # A sender that breaks off is gone: grpc.aio then ends the messages, as if all had come.
         if request.cut_after_bytes == UNCUT:

@@ -46,7 +46,7 @@ class Nemesis:
     def _targets(self, fault: Fault) -> str:
         """Who suffers, as histories name it."""
         # Everybody reads files or writes them.
-        return ",".join(self._world.services) if fault.target == STORE else fault.target
+        return ",".join([STORE, *self._world.services]) if fault.target == STORE else fault.target
 
     def revive(self) -> None:
         """Start whatever is down."""
