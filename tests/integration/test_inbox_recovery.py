@@ -229,6 +229,36 @@ async def test_a_lost_task_whose_id_is_taken_at_that_moment_ends_as_a_conflict(t
                 await wait.result(2)
 
 
+@pytest.mark.parametrize("first", [0, 1])
+async def test_two_who_wait_for_one_id_and_mean_other_content_are_each_told_the_truth(told: Rig, first: int) -> None:
+    """Redis lost the first one's task, and a second one, at the same door, was given its id."""
+    contents = [submission(), submission("r1", b"other content")]
+    async with serving(told.inbox()) as inbox:
+        with inbox.expect("r1") as one, inbox.expect("r1") as other:
+            waits = [one, other] if first == 0 else [other, one]
+            await told.broker.submit(contents[0], inbox=inbox.name)
+            waits[0].accepted(contents[0])
+            await told.connection.command("FLUSHALL")
+            await told.broker.submit(contents[1], inbox=inbox.name)
+            waits[1].accepted(contents[1])
+            await settle_all(told)
+            assert succeeded(await waits[1].result(2))
+            with pytest.raises(Conflict):
+                await waits[0].result(2)
+
+
+async def test_what_is_heard_before_the_task_is_known_to_be_accepted_must_be_of_its_content(told: Rig) -> None:
+    async with serving(told.inbox()) as inbox:
+        with inbox.expect("r1") as wait:
+            await told.broker.submit(submission("r1", b"other content"), inbox=inbox.name)
+            await settle_all(told)
+            await publish(told, inbox, "r1")
+            await eventually(lambda: wait.over)
+            wait.accepted(submission())
+            with pytest.raises(Conflict):
+                await wait.result(2)
+
+
 async def test_a_lost_task_is_submitted_again_once_there_is_room(server: Server) -> None:
     async with open_rig(server.url, inbox_recheck_ms=50, lane_cap=1) as rig:
         held = HeldBroker(rig)

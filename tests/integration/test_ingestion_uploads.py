@@ -155,6 +155,24 @@ async def test_senders_of_one_file_at_once_get_the_same_answer_and_one_copy_is_k
     assert [path.name for path in door.files()] == [answers[0].task.file_id]
 
 
+async def test_a_lost_task_that_is_submitted_again_refers_to_the_copy_that_was_kept(
+    server: Server, tmp_path: Path
+) -> None:
+    async with ingesting(server.url, tmp_path, inbox_recheck_ms=100) as (door, caller):
+        kept = await upload(caller, "r1", b"content")
+        await door.rig.connection.command("CONFIG", "RESETSTAT")
+        # Its own copy is not kept; and it alone still waits when Redis loses the task.
+        again = upload(caller, "r1", b"content", respond_async=False)
+        await eventually(lambda: door.rig.calls("evalsha"))
+        await eventually(lambda: len(door.files()) == 1)
+        await door.rig.connection.command("FLUSHALL")
+        await eventually(lambda: door.rig.backlog("file"))
+        async with reporting(door):
+            answer = await again
+        assert answer.task.state == task_pb2.TASK_STATE_SUCCEEDED
+        assert [path.name for path in door.files()] == [answer.task.file_id] == [kept.task.file_id]
+
+
 async def test_a_file_for_which_the_lane_has_no_room_in_the_end_is_not_kept(server: Server, tmp_path: Path) -> None:
     store = GatedStore.closed(tmp_path)
     async with ingesting(server.url, tmp_path, store, lane_cap=1) as (door, caller):

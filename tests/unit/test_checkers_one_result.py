@@ -80,7 +80,14 @@ def test_a_result_that_was_followed_by_another_does_not_come_back() -> None:
 def test_one_id_does_not_stand_for_two_contents() -> None:
     story = Story().cast().task("r1").submit("r1", digest="other").attach("r1").answer("r1")
 
-    assert broken(story.final("r1")) == {"P2 two_contents"}
+    assert broken(story.final("r1")) == {"P2 two_contents", "P2 others_result"}
+
+
+def test_even_where_redis_forgot_the_first_content_its_sender_is_not_given_the_result_of_another() -> None:
+    story = Story().cast().submit("r1").accept("r1").tell("redis", "lost", what="all").delete("r1", why="lost")
+    story.submit("r1", "client-2", digest="other").accept("r1").deliver("r1").settle("r1").answer("r1")
+
+    assert broken(story.answer("r1", "client-2").final("r1")) == {"P2 others_result"}
 
 
 def test_other_content_is_refused() -> None:

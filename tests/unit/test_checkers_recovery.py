@@ -83,6 +83,14 @@ def test_where_nothing_is_disturbed_everything_is_available(reason: str) -> None
     assert broken(story) == {"P8 not_available"}
 
 
+@pytest.mark.parametrize(("left_ms", "rules"), [(30, set()), (60, {"P8 not_available"})])
+def test_who_leaves_no_time_for_a_round_trip_may_be_told_that_nobody_answered(left_ms: int, rules: set[str]) -> None:
+    story = Story().cast().after(9_000).task("r2")
+    story.submit("r1", deadline_ns=int((story.now_ms + left_ms) * 1_000_000)).unclear("r1", "BROKER_UNAVAILABLE")
+
+    assert broken(story.final("r2")) == rules
+
+
 def test_soon_after_an_outage_a_service_may_be_unavailable() -> None:
     story = Story().cast().after(9_000).tell("redis", "away").tell("redis", "serving").task("r2")
     soon = story.after(4_900).submit("r1").unclear("r1")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgescale.broker.commit import GroupCommit
-from edgescale.broker.connection import Argument, Connection, flat_dict
+from edgescale.broker.connection import Connection, flat_dict
 from edgescale.broker.keys import Keys
-from edgescale.broker.script import Script
+from edgescale.broker.script import Argument, Script
 from edgescale.config import Settings
 from edgescale.errors import InvalidInput
 from edgescale.v1 import heartbeat_pb2

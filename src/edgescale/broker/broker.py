@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from edgescale.broker.commit import GroupCommit, Item
-from edgescale.broker.connection import Argument, Connection, flat_dict
+from edgescale.broker.connection import Connection, flat_dict
 from edgescale.broker.keys import GROUP, Keys
 from edgescale.broker.model import Entry, GiveBack, Receipt, Settlement, SettleStatus, Submission, TaskRecord
 from edgescale.broker.reconnect import persist
-from edgescale.broker.script import Script
+from edgescale.broker.script import Argument, Script
 from edgescale.chance import Chance
 from edgescale.config import Settings
 from edgescale.errors import Conflict, GroupMissing, LaneFull
@@ -82,7 +82,7 @@ class Broker:
 
     async def _flush_submits(self, partition: int, items: Sequence[tuple[Submission, str, bytes]]) -> Any:
         keys: list[str] = []
-        args: list[Argument] = []
+        args: list[Argument] = [GROUP]
         for submission, inbox, encoded in items:
             envelope = submission.envelope
             cap = self._settings.cap_of(submission.lane) // self._keys.partitions
@@ -108,7 +108,7 @@ class Broker:
             raise LaneFull(lane, cap=cap)
 
     async def lookup(self, request_id: str, *, inbox: str = "") -> TaskRecord | None:
-        """The task's record, None when there is none. An inbox is attached while the task is open.
+        """The task's record, None when there is none or Redis has lost the task. An inbox is attached to an open task.
 
         Raises:
             BrokerUnavailable: Redis is away.
@@ -117,9 +117,9 @@ class Broker:
         return TaskRecord.parse(request_id, flat) if flat else None
 
     async def _flush_lookups(self, partition: int, items: Sequence[tuple[str, str]]) -> Any:
-        del partition
         keys = [self._keys.task(request_id) for request_id, _ in items]
-        return await self._connection.run(self._scripts["lookup"], keys, [inbox for _, inbox in items])
+        args = [GROUP, self._keys.stream(partition, ""), *(inbox for _, inbox in items)]
+        return await self._connection.run(self._scripts["lookup"], keys, args)
 
     async def deliveries(self, record: TaskRecord) -> int:
         """How often an open task was delivered; 0 while it is queued.

@@ -1,4 +1,4 @@
-"""The only place that knows redis-py: connections, and its errors translated into ours.
+"""What the broker knows of redis-py, next to the pool: connections, and its errors translated into ours.
 
 redis-py's defaults are set aside: its retries would send a command up to ten times (a plain XADD would queue ten
 entries), RESP3 switches on notices that hide dead connections, and a blocking read must not outlive the socket's
@@ -6,20 +6,21 @@ timeout. What is sent again here is sent by us, and only scripts that may be rep
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from redis import exceptions as foreign
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from edgescale.broker.script import Script
+from edgescale.broker.pool import Pool
+from edgescale.broker.script import Argument, Script
 from edgescale.errors import BrokerUnavailable, ConfigError, EdgeScaleError, GroupMissing, InternalError, Overloaded
 
-Argument = str | bytes | int
+T = TypeVar("T")
 _AWAY = (
     foreign.ConnectionError,
     foreign.TimeoutError,
@@ -56,32 +57,22 @@ class Connection:
         self._timeout_ms = timeout_ms
         # The margin keeps the client's clock from running out before the server's.
         self._patience_s = (block_ms + timeout_ms) / 1000
-        self._redis = self._client(connections_max)
+        self._pool = Pool(self._connections(), connections_max)
 
-    def _client(self, connections_max: int) -> Redis:
+    def _connections(self) -> ConnectionPool:
         try:
-            # A plain pool refuses the command after its last connection; this one lets it wait for a turn.
-            pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
+            return ConnectionPool.from_url(
                 self._url,
-                timeout=None,
                 protocol=2,
                 retry=Retry(NoBackoff(), 0),
                 # Ours is kept by asyncio.timeout(): redis-py keeps its own by asyncio.wait_for(), which before Python
                 # 3.12 swallows a cancellation that comes as a write completes. Source: CPython issue 86296.
                 socket_timeout=None,
                 socket_connect_timeout=self._timeout_ms / 1000,
-                max_connections=connections_max,
                 driver_info=None,
-                # A handler may quote its input, and a lone surrogate in JSON is a str that UTF-8 does not have.
-                encoding_errors="replace",
             )
         except ValueError as error:
             raise ConfigError(f"redis_url: {error}; an example is redis://127.0.0.1:6379/0") from error
-
-        client = Redis.from_pool(pool)
-        # Replies stay as they are on the wire: parsing that depends on the command's options is ours to do.
-        client.response_callbacks.clear()
-        return client
 
     async def command(self, *args: Argument) -> Any:
         """Send one command and read its RESP2 reply: bytes, integers, None, and lists of them.
@@ -90,8 +81,7 @@ class Connection:
             BrokerUnavailable: no reply; whether the command was carried out is unknown.
             GroupMissing: the command needs a consumer group that is not there.
         """
-        async with self._bounded():
-            return await self._redis.execute_command(*args)  # type: ignore[no-untyped-call]
+        return await self._bounded(self._pool.exchange(*args))
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """Run a script by its hash; a server that does not know it is sent the body.
@@ -100,11 +90,13 @@ class Connection:
             BrokerUnavailable: no reply; the script may be sent again, as all ours may be repeated.
             Overloaded: the server is out of memory and the script would use more.
         """
-        async with self._bounded():
-            try:
-                return await self._redis.evalsha(script.sha, len(keys), *keys, *args)
-            except foreign.NoScriptError:
-                return await self._redis.eval(script.body, len(keys), *keys, *args)
+        return await self._bounded(self._run(script, len(keys), *keys, *args))
+
+    async def _run(self, script: Script, *args: Argument) -> Any:
+        try:
+            return await self._pool.exchange("EVALSHA", script.sha, *args)
+        except foreign.NoScriptError:
+            return await self._pool.exchange("EVAL", script.body, *args)
 
     async def create_group(self, stream: str, group: str) -> bool:
         """Make a consumer group at the start of a stream, the stream too; False when it is there already.
@@ -112,14 +104,16 @@ class Connection:
         Raises:
             BrokerUnavailable: Redis is away.
         """
-        async with self._bounded():
-            try:
-                await self._redis.xgroup_create(stream, group, id="0", mkstream=True)
-            except foreign.ResponseError as error:
-                if str(error).startswith("BUSYGROUP"):
-                    return False
-                raise
-            return True
+        return await self._bounded(self._create_group(stream, group))
+
+    async def _create_group(self, stream: str, group: str) -> bool:
+        try:
+            await self._pool.exchange("XGROUP", "CREATE", stream, group, "0", "MKSTREAM")
+        except foreign.ResponseError as error:
+            if str(error).startswith("BUSYGROUP"):
+                return False
+            raise
+        return True
 
     async def now_ms(self) -> int:
         """Milliseconds since 1970 by the server's clock, which is the one that stamps entries.
@@ -134,11 +128,15 @@ class Connection:
         """A connection of its own for commands that wait at the server for up to `block_ms`."""
         return Connection(self._url, timeout_ms=self._timeout_ms, connections_max=1, block_ms=block_ms)
 
-    @asynccontextmanager
-    async def _bounded(self) -> AsyncIterator[None]:
-        with translated():
+    async def _bounded(self, exchange: Awaitable[T]) -> T:
+        try:
             async with asyncio.timeout(self._patience_s):
-                yield
+                return await exchange
+        except Exception as error:
+            ours = _ours(error)
+            if ours is error:
+                raise
+            raise ours from error
 
     @asynccontextmanager
     async def subscribed(self, channels: Sequence[str]) -> AsyncIterator["Subscription"]:
@@ -147,7 +145,7 @@ class Connection:
         Raises:
             BrokerUnavailable: the server did not confirm in time.
         """
-        client = self._client(1)
+        client = Redis.from_pool(self._connections())
         pubsub = client.pubsub()
         try:
             subscription = Subscription(pubsub, timeout_ms=self._timeout_ms)
@@ -159,7 +157,7 @@ class Connection:
 
     async def close(self) -> None:
         """Close all connections; commands on their way fail."""
-        await self._redis.aclose()
+        await self._pool.close()
 
 
 class Subscription:
@@ -202,16 +200,26 @@ def translated() -> Iterator[None]:
     """Turns every error of redis-py into one of the tree, the cause kept."""
     try:
         yield
-    except EdgeScaleError:
-        raise
-    except (foreign.AuthenticationError, foreign.AuthorizationError, foreign.NoPermissionError) as error:
-        raise BrokerUnavailable("Redis refused the credentials or lacks a permission") from error
-    except foreign.OutOfMemoryError as error:
-        raise Overloaded("Redis is out of memory") from error
-    except _AWAY as error:
-        raise BrokerUnavailable("Redis is away") from error
-    except _FOREIGN as error:
-        raise _from_reply(error) from error
+    except Exception as error:
+        ours = _ours(error)
+        if ours is error:
+            raise
+        raise ours from error
+
+
+def _ours(error: Exception) -> Exception:
+    """The error of our tree for one of redis-py's or of the network's; any other is a defect and stays itself."""
+    if isinstance(error, EdgeScaleError):
+        return error
+    if isinstance(error, (foreign.AuthenticationError, foreign.AuthorizationError, foreign.NoPermissionError)):
+        return BrokerUnavailable("Redis refused the credentials or lacks a permission")
+    if isinstance(error, foreign.OutOfMemoryError):
+        return Overloaded("Redis is out of memory")
+    if isinstance(error, _AWAY):
+        return BrokerUnavailable("Redis is away")
+    if isinstance(error, _FOREIGN):
+        return _from_reply(error)
+    return error
 
 
 def flat_dict(flat: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -17,7 +17,7 @@ from edgescale.broker.reconnect import Outage, keep_running
 from edgescale.broker.waiting import OpenRequest, Wait
 from edgescale.chance import Chance
 from edgescale.config import Settings
-from edgescale.errors import Conflict, EdgeScaleError, NotFound, Unavailable
+from edgescale.errors import EdgeScaleError, NotFound, Unavailable
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
 
@@ -61,15 +61,14 @@ class Inbox:
     def expect(self, request_id: str) -> Iterator[Wait]:
         """Wait for a request id; enter before the task is submitted, so that no result can come too early."""
         request = self._open.setdefault(request_id, OpenRequest(request_id))
-        future: asyncio.Future[TaskRecord] = asyncio.get_running_loop().create_future()
-        request.waiters.add(future)
+        wait = Wait(request_id)
+        request.waits.append(wait)
         try:
-            yield Wait(request, future)
+            yield wait
         finally:
-            request.waiters.discard(future)
-            request.watchers.discard(future)
-            future.cancel()
-            if not request.waiters and self._open.get(request_id) is request:
+            request.waits.remove(wait)
+            wait.close()
+            if not request.waits and self._open.get(request_id) is request:
                 del self._open[request_id]
 
     async def run(self) -> None:
@@ -154,27 +153,25 @@ class Inbox:
             request.fail(record)
         elif record is None:
             await self._restore(request)
-        elif request.is_other(record):
-            request.fail(Conflict(f"request id {request_id!r} was taken by a request with other content"))
-        elif record.terminal:
-            request.resolve(record)
+        else:
+            request.hear(record)
 
     async def _restore(self, request: OpenRequest) -> None:
         """Redis lost the task (flushed, restarted empty, failed over) while somebody waits for it."""
-        if request.submission is None:
+        submission = request.submission
+        if submission is None:
             # Whoever is about to submit it knows of no task yet.
             request.gone()
             return
         self._log.warning(Event.TASK_RESUBMITTED, request_id=request.request_id)
         try:
-            receipt = await self._broker.submit(request.submission, inbox=self.name, patience_ms=0)
+            receipt = await self._broker.submit(submission, inbox=self.name, patience_ms=0)
         except EdgeScaleError as error:
             if not error.retryable:
-                request.fail(error)
+                request.fail(error, of=submission)
             # Otherwise the slow timer comes back to it.
             return
-        if receipt.record.terminal:
-            request.resolve(receipt.record)
+        request.hear(receipt.record)
 
     async def wait_for(self, request_id: str, timeout_s: float) -> TaskRecord:
         """The task's record, as soon as it is terminal or when the time is up.

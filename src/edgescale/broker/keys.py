@@ -56,7 +56,7 @@ class Keys:
         return zlib.crc32(identity.encode()) % self.partitions
 
     def stream(self, partition: int, lane: str) -> str:
-        """The lane's stream."""
+        """The lane's stream; with an empty lane, the prefix of all of them."""
         return f"{self._tags[partition]}stream:{lane}"
 
     def task(self, request_id: str) -> str:

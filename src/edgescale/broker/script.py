@@ -4,6 +4,9 @@ import hashlib
 from dataclasses import dataclass
 from importlib import resources
 
+# Of a command or a script.
+Argument = str | bytes | int
+
 
 @dataclass(frozen=True, slots=True)
 class Script:

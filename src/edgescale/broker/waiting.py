@@ -1,72 +1,110 @@
 """Who waits in this process for which request id; the inbox finds their results."""
 
 import asyncio
-from collections.abc import Iterable
 
 from edgescale.broker.model import Submission, TaskRecord
-from edgescale.errors import EdgeScaleError, NotFound
+from edgescale.errors import Conflict, EdgeScaleError, NotFound
 
 
-class OpenRequest:
-    """All who wait in this process for one request id.
+class Wait:
+    """One caller's wait for one request id.
 
     Attributes:
         submission: what to submit again should Redis lose the task while we wait; None when only the id is known.
             Set once the task was accepted, never before: a refused request must not be queued behind its caller's back.
-        watchers: those of the waiters who found the task there, and did not submit it.
     """
 
     def __init__(self, request_id: str) -> None:
-        self.request_id = request_id
         self.submission: Submission | None = None
-        self.waiters: set[asyncio.Future[TaskRecord]] = set()
-        self.watchers: set[asyncio.Future[TaskRecord]] = set()
+        self._request_id = request_id
+        self._watches = False
+        self._future: asyncio.Future[TaskRecord] = asyncio.get_running_loop().create_future()
 
-    def is_other(self, record: TaskRecord) -> bool:
-        """Whether the record is of other content: Redis lost the task, and somebody else took its id."""
-        return self.submission is not None and record.digest not in {"", self.submission.digest}
-
-    def resolve(self, record: TaskRecord) -> None:
-        """Give the terminal record to all who wait."""
-        for waiter in self.waiters:
-            if not waiter.done():
-                waiter.set_result(record)
-
-    def fail(self, error: EdgeScaleError) -> None:
-        """Give the error to all who wait."""
-        _fail(self.waiters, error)
-
-    def gone(self) -> None:
-        """Tell those who found the task there that it is there no more."""
-        _fail(self.watchers, NotFound(f"task {self.request_id!r} is not there any more; it was lost, or has expired"))
-
-
-def _fail(waiters: Iterable[asyncio.Future[TaskRecord]], error: EdgeScaleError) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_exception(error)
-
-
-class Wait:
-    """One caller's wait for one request id."""
-
-    def __init__(self, request: OpenRequest, future: asyncio.Future[TaskRecord]) -> None:
-        self._request = request
-        self._future = future
+    @property
+    def over(self) -> bool:
+        """Whether there is an outcome."""
+        return self._future.done()
 
     def found(self) -> None:
         """The task is there, by somebody else's submission."""
-        self._request.watchers.add(self._future)
+        self._watches = True
 
     def accepted(self, submission: Submission) -> None:
         """The task was accepted from this submission."""
-        self._request.submission = submission
+        self.submission = submission
+
+    def hear(self, record: TaskRecord) -> None:
+        """The task's record as it stands."""
+        if self._is_other(record):
+            self.fail(self._conflict())
+        elif record.terminal and not self.over:
+            self._future.set_result(record)
+
+    def gone(self) -> None:
+        """There is no record any more; only who found the task there did not know better."""
+        if self._watches:
+            self.fail(NotFound(f"task {self._request_id!r} is not there any more; it was lost, or has expired"))
+
+    def fail(self, error: EdgeScaleError) -> None:
+        """End it with an error."""
+        if not self.over:
+            self._future.set_exception(error)
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        self._future.cancel()
 
     async def result(self, timeout_s: float) -> TaskRecord | None:
         """The terminal record; None when the time ran out.
 
         Raises:
             NotFound: there is no such task any more.
+            Conflict: Redis lost the task, and a request with other content took its id.
         """
         done, _ = await asyncio.wait([self._future], timeout=max(timeout_s, 0))
-        return self._future.result() if done else None
+        if not done:
+            return None
+        record = self._future.result()
+        # It may have been heard of before the submission was known to be accepted.
+        if self._is_other(record):
+            raise self._conflict()
+        return record
+
+    def _is_other(self, record: TaskRecord) -> bool:
+        return self.submission is not None and record.digest not in {"", self.submission.digest}
+
+    def _conflict(self) -> Conflict:
+        return Conflict(f"request id {self._request_id!r} was taken by a request with other content")
+
+
+class OpenRequest:
+    """All who wait in this process for one request id; not all of them need mean the same content by it.
+
+    Attributes:
+        waits: as they came.
+    """
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        self.waits: list[Wait] = []
+
+    @property
+    def submission(self) -> Submission | None:
+        """What to submit again: of those who still wait, the first one's whose task was accepted."""
+        return next((wait.submission for wait in self.waits if wait.submission and not wait.over), None)
+
+    def hear(self, record: TaskRecord) -> None:
+        """Tell everybody of the record."""
+        for wait in self.waits:
+            wait.hear(record)
+
+    def gone(self) -> None:
+        """Tell everybody that there is no record."""
+        for wait in self.waits:
+            wait.gone()
+
+    def fail(self, error: EdgeScaleError, *, of: Submission | None = None) -> None:
+        """End all waits with an error, or those that mean what this submission does."""
+        for wait in self.waits:
+            if of is None or (wait.submission is not None and wait.submission.digest == of.digest):
+                wait.fail(error)

@@ -56,6 +56,11 @@ class Event:
         """Whether the field is true."""
         return self.fields.get(key) is True
 
+    def values(self) -> tuple[object, ...]:
+        """All there is to it, in an order that does not depend on how it came about."""
+        facts = (self.index, self.time_ns, self.actor, self.operation, self.phase, self.call, self.request_id)
+        return (*facts, *sorted(self.fields.items()))
+
     def line(self) -> str:
         """As one line of JSON, without the line's end."""
         record = {item: getattr(self, item) for item in self.__slots__}

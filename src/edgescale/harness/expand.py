@@ -25,7 +25,7 @@ def plan_of(seed: int) -> Plan:
     services = {kind: rng.choice(choices) for kind, choices in counts.items()}
     settings, redis = _settings(rng), _redis(rng)
     names = [f"{kind}-{number}" for kind, count in services.items() for number in range(1, count + 1)]
-    load_ms = rng.choice([3_000, 5_000, 8_000])
+    load_ms = rng.choice([3_000, 4_000, 6_000])
     return Plan(
         seed=seed,
         services=services,
@@ -40,7 +40,7 @@ def plan_of(seed: int) -> Plan:
 def _settings(rng: Random) -> dict[str, Option]:
     return {
         "partitions": rng.choice([1, 1, 2]),
-        "lease_ms": rng.choice([1_000, 2_000, 3_000]),
+        "lease_ms": rng.choice([800, 1_200, 2_000]),
         "attempts_max": ATTEMPTS_MAX,
         "requests_in_flight_max": rng.choice([2_000, 2_000, 2_000, 12]),
         "lane_caps": f"text={rng.choice([12, 24, 60])},file={rng.choice([2, 8])}",
@@ -65,7 +65,7 @@ def _requests(rng: Random, names: Sequence[str], load_ms: int, settings: dict[st
     doors = tuple(name for name in names if not name.startswith("worker"))
     caps = dict(pair.split("=") for pair in str(settings["lane_caps"]).split(","))
     scene = Scene(
-        rng, doors, load_ms, int(settings["lease_ms"]), ATTEMPTS_MAX, int(caps["text"]), rng.choice([0.5, 1.0, 2.0])
+        rng, doors, load_ms, int(settings["lease_ms"]), ATTEMPTS_MAX, int(caps["text"]), rng.choice([1.5, 2.5, 4.0])
     )
     chosen = [ALWAYS, *_half(rng, [name for name in WORKLOADS if name != ALWAYS])]
     requests = [request for name in chosen for request in requests_of(name, scene)]

@@ -14,6 +14,7 @@ from edgescale.harness.plan import Option, Request
 Workload = Callable[["Scene"], Iterator[Request]]
 WORKLOADS: dict[str, Workload] = {}
 KIB = 1024
+CHUNK_BYTES = 64 * KIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +116,8 @@ def repeated(scene: Scene) -> Iterator[Request]:
 @workload
 def conflicting(scene: Scene) -> Iterator[Request]:
     """Requests under an id that other content has taken, or is about to take."""
-    for number in scene.some(4):
-        first = scene.text(f"conflict-{number}", "work 50")
+    for number in scene.some(6):
+        first = scene.text(f"conflict-{number}", scene.rng.choice(["work 50", "work 50", "work 900"]))
         yield first
         later_ms = scene.rng.choice([0, scene.rng.randrange(2_000)])
         other = replace(first, client=f"{first.client}-other", door=scene.door(), script="work 50 otherwise")
@@ -127,7 +128,7 @@ def conflicting(scene: Scene) -> Iterator[Request]:
 def slow(scene: Scene) -> Iterator[Request]:
     """Handlers that take longer than a lease."""
     for number in scene.some(3):
-        yield scene.text(f"slow-{number}", f"work {int(scene.lease_ms * scene.rng.uniform(1.1, 2.2))}")
+        yield scene.text(f"slow-{number}", f"work {int(scene.lease_ms * scene.rng.uniform(1.1, 1.9))}")
 
 
 @workload
@@ -180,7 +181,7 @@ def latecomers(scene: Scene) -> Iterator[Request]:
 
 @workload
 def uploads(scene: Scene) -> Iterator[Request]:
-    """Files, some of them sent twice, some broken off midway, some by slow senders."""
+    """Files, some of them sent twice, some broken off midway, some by slow senders, some by senders in a hurry."""
     for number in scene.some(4):
         size_bytes = scene.rng.choice([0, 1, 500, 40 * KIB, 64 * KIB, 150 * KIB])
         name = f"file-{number}"
@@ -188,6 +189,10 @@ def uploads(scene: Scene) -> Iterator[Request]:
         first = Request(
             scene.moment(), f"client-{name}", "file", name, scene.door(), size_bytes=size_bytes, pause_ms=pause_ms
         )
+        if scene.rng.random() < 1 / 4:
+            # So little is left once the file is in that nobody may hear whether its task was accepted.
+            sending_ms = pause_ms * math.ceil(size_bytes / CHUNK_BYTES)
+            first = replace(first, deadline_ms=sending_ms + scene.rng.randrange(1, 40))
         what = scene.rng.choice(["whole", "whole", "twice", "cut", "leave"])
         if what == "cut":
             yield replace(first, cut_after_bytes=scene.rng.randrange(size_bytes + 1))

@@ -140,6 +140,9 @@ class Intake:
                 receipt = await self._submit_file(submission, give_up - self._now())
                 if respond_async:
                     return receipt.record
+                # Should Redis lose the task, it is to be submitted again with the copy that was kept.
+                reference.file_id = receipt.record.file_id
+                submission = of_file(reference, request_id=request_id, traceparent=traceparent)
                 return await self._answer(wait, submission, receipt, give_up)
 
     def _give_up(self, listens_until: float | None) -> float:

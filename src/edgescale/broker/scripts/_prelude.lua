@@ -14,6 +14,16 @@ local function owned(stream, group, consumer, entry, attempt)
   return not pending.err and #pending == 1 and (not attempt or pending[1][4] == tonumber(attempt))
 end
 
+-- Whether somebody took an open task's entry out of its stream, by XTRIM or XDEL, before a worker had it: nobody will
+-- ever be given it, so its record is as good as lost.
+local function removed(stream, group, entry)
+  if not entry or #redis.call('XRANGE', stream, entry, entry) > 0 then
+    return false
+  end
+  local pending = redis.pcall('XPENDING', stream, group, entry, entry, 1)
+  return pending.err ~= nil or #pending == 0
+end
+
 -- Adds an inbox to a task that is still open. Past the limit a waiter depends on its own timer.
 local function attach(task, inbox)
   if inbox == '' then

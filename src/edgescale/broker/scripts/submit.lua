@@ -2,7 +2,7 @@
 -- Accepts a batch of tasks: each is queued, attached to its earlier submission, or refused.
 --
 -- KEYS  for item i: [2i-1] task hash, [2i] stream
--- ARGV  for each item 8 values: request id, kind, lane, digest, file id, cap, inbox, envelope;
+-- ARGV  [1] group  then for each item 8 values: request id, kind, lane, digest, file id, cap, inbox, envelope;
 --       the inbox waits for the result, '' for none
 -- Reply for each item one of
 --   {'accepted', entry}      the entry is in the stream
@@ -12,16 +12,19 @@
 --
 -- Repeating a call is harmless: what was accepted is then known. Without `allow-oom` the whole script is refused
 -- before its first write when memory is out, so that no half of a batch is accepted.
+-- A task whose entry was taken away by hand is accepted anew, with whatever content.
+local group = ARGV[1]
 local backlogs = {}
 local replies = {}
 for item = 1, #KEYS / 2 do
   local task, stream = KEYS[2 * item - 1], KEYS[2 * item]
-  local request_id, kind, lane, digest, file_id, cap, inbox, envelope = unpack(ARGV, 8 * item - 7, 8 * item)
-  local known = redis.call('HMGET', task, 'digest', 'state')
+  local request_id, kind, lane, digest, file_id, cap, inbox, envelope = unpack(ARGV, 8 * item - 6, 8 * item + 1)
+  local known = redis.call('HMGET', task, 'digest', 'state', 'entry')
+  local forgotten = known[2] and not TERMINAL[known[2]] and removed(stream, group, known[3])
   -- A record without a digest was written by a settlement that outlived its submission's record.
-  if known[2] and known[1] and known[1] ~= digest then
+  if known[2] and not forgotten and known[1] and known[1] ~= digest then
     replies[item] = { 'conflict' }
-  elseif known[2] then
+  elseif known[2] and not forgotten then
     if not TERMINAL[known[2]] then
       attach(task, inbox)
     end
@@ -32,6 +35,9 @@ for item = 1, #KEYS / 2 do
       replies[item] = { 'full', backlogs[stream] }
     else
       local entry = redis.call('XADD', stream, '*', 'request_id', request_id, 'envelope', envelope)
+      if forgotten then
+        redis.call('DEL', task)
+      end
       redis.call('HSET', task, 'state', 'queued', 'kind', kind, 'lane', lane, 'digest', digest,
         'file_id', file_id, 'entry', entry, 'inboxes', inbox, 'accepted_ms', string.match(entry, '%d+'))
       backlogs[stream] = backlogs[stream] + 1

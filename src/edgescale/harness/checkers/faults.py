@@ -218,7 +218,7 @@ class Losses:
 
     def reach_ns(self, lost: Event) -> int:
         """What was written before this moment must have survived; 0 when all may be gone, FOREVER when nothing may."""
-        if lost.text("what") == "all":
+        if lost.text("what") in {"all", "entries"}:
             return 0
         if lost.text("what") == "groups" or self._window_ns is None:
             return FOREVER

@@ -116,7 +116,7 @@ def _ends(case: Case, history: History, request_id: str, task: Task) -> None:
     if len(states) > 1:
         case.find("two_ends", f"{request_id} ended as {' and as '.join(sorted(states))}", *task.finals)
     for event in task.finals:
-        if event.text("state") not in TERMINAL:
+        if event.text("state") not in TERMINAL and not _taken_away(history, request_id):
             case.find("unfinished", f"{request_id} is still {event.text('state')} after the drain", event)
     if task.accepted and not task.finals and history.named("final"):
         if _may_be_gone(history, task):
@@ -124,6 +124,12 @@ def _ends(case: Case, history: History, request_id: str, task: Task) -> None:
         else:
             event = task.seen[-1][1]
             case.find("lost", f"{request_id} was accepted, and at the end nothing is known of it", event)
+
+
+def _taken_away(history: History, request_id: str) -> bool:
+    """Whether the task's last entry was taken out of its stream by hand: its record stays, and nobody asks for it."""
+    moves = [event for event in history.about(request_id) if event.operation in {"add", "delete"}]
+    return bool(moves) and moves[-1].operation == "delete" and moves[-1].text("why") == "lost"
 
 
 def _count(case: Case, task: Task) -> None:

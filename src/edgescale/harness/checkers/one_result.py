@@ -57,6 +57,7 @@ def check(history: History) -> Verdict:
     case = Case(history, PROMISE, TITLE)
     _agree(case, history, "two_results", "was answered with", _answers(history))
     _agree(case, history, "two_contents", "was accepted with content", _contents(history))
+    _own_content(case, history)
     _false_conflicts(case, history)
     _queued_twice(case, history)
     _calls_end_once(case, history)
@@ -109,6 +110,19 @@ def _agree(case: Case, history: History, rule: str, verb: str, sightings: Iterat
 
 def _told(content: object) -> str:
     return " ".join(content).strip() if isinstance(content, Answer) else str(content)
+
+
+def _own_content(case: Case, history: History) -> None:
+    """Whoever sent other content is not given the same result, whatever Redis forgot in between."""
+    given: dict[tuple[str, str], Call] = {}
+    for call in history.view(submissions):
+        result = call.end.text("result_digest") if call.end is not None else ""
+        if not result or call.end is None:
+            continue
+        first = given.setdefault((call.request_id, result), call)
+        if first.start.text("digest") != call.start.text("digest"):
+            sentence = f"two who sent different contents as {call.request_id} were both given the result {result}"
+            case.find("others_result", sentence, first.end, call.end)
 
 
 def _false_conflicts(case: Case, history: History) -> None:

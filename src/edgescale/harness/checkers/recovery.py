@@ -6,11 +6,13 @@ from edgescale.harness.checkers.capacity import Capacity
 from edgescale.harness.checkers.entries import Entries, Entry
 from edgescale.harness.checkers.faults import REDIS, Unrests
 from edgescale.harness.checkers.spans import Span
-from edgescale.harness.history import NS_PER_MS, Event, History
+from edgescale.harness.history import NS_PER_MS, TERMINAL, Event, History
 
 PROMISE, TITLE = "P8", "recovery"
 # Blocked readers are served in turn: one that works is not passed over so often.
 PASSED_OVER_MAX = 20
+# Whoever leaves less time than this for a round trip to Redis may be told that it did not answer in time.
+HURRY_NS = 50 * NS_PER_MS
 
 
 def check(history: History) -> Verdict:
@@ -41,13 +43,19 @@ def _fetched(case: Case, history: History, entry: Entry) -> None:
 
 def _available(case: Case, history: History, call: Call) -> None:
     """No caller hears `unavailable` when nothing has been disturbed for the bound."""
-    if call.end is None or call.reason not in UNAVAILABLE:
+    if call.end is None or call.reason not in UNAVAILABLE or _in_a_hurry(call):
         return
     case.counts["unavailable"] += 1
     calm = Span(call.span.start_ns - _recovery_ns(history), call.span.end_ns)
     if not way_of(history, call).meets(calm) and calm.start_ns >= 0:
         sentence = f"a caller for {call.request_id} was told {call.reason}, and nothing was disturbed"
         case.find("not_available", sentence, call.start, call.end)
+
+
+def _in_a_hurry(call: Call) -> bool:
+    """Whether hardly any time was left when the call ended."""
+    deadline_ns = call.start.number("deadline_ns")
+    return call.end is not None and 0 < deadline_ns < call.end.time_ns + HURRY_NS
 
 
 def _restored(case: Case, history: History) -> None:
@@ -75,9 +83,13 @@ def _waits_across(history: History, call: Call, lost: Event) -> bool:
 
 
 def _there(history: History, call: Call, lost: Event) -> bool:
-    """Whether anything shows that the task was in the system after the loss."""
-    shows = {"accept", "resubmit", "add", "store", "final"}
-    return any(event.index > lost.index and event.operation in shows for event in history.about(call.request_id))
+    """Whether anything shows that the task was in the system after the loss: a record that stays open shows nothing."""
+    shows = {"accept", "resubmit", "add", "deliver", "store"}
+    return any(
+        event.index > lost.index
+        and (event.operation in shows or (event.operation == "final" and event.text("state") in TERMINAL))
+        for event in history.about(call.request_id)
+    )
 
 
 def _nobody_sleeps(case: Case, history: History) -> None:

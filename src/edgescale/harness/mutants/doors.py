@@ -110,7 +110,21 @@ DOOR_MUTANTS = (
         "lost_task_not_submitted_again",
         "P8",
         "A waiter who finds that Redis has lost its task goes on waiting.",
-        (Edit(f"{INBOX}._restore", "if request.submission is None:", "if True:"),),
+        (Edit(f"{INBOX}._restore", "if submission is None:", "if True:"),),
+    ),
+    # Seen when somebody trims a stream whose tasks are waited for.
+    Mutant(
+        "removed_entry_unnoticed",
+        "P8",
+        "A task whose entry somebody took out of its stream is believed to be queued for ever.",
+        (Edit("lookup", "if open and removed(", "if false and removed("),),
+    ),
+    # Seen when Redis loses a task that is waited for, and its id is used for other content.
+    Mutant(
+        "other_contents_result",
+        "P2",
+        "Whoever waits for an id takes its result for his, whatever content it is of.",
+        (Edit("edgescale.broker.waiting.Wait._is_other", "return self.submission is not None", "return False"),),
     ),
     # Seen when several results are read in one round trip.
     Mutant(
@@ -120,8 +134,8 @@ DOOR_MUTANTS = (
         (
             Edit(
                 f"{BROKER}._flush_lookups",
-                'return await self._connection.run(self._scripts["lookup"], keys, [inbox for _, inbox in items])',
-                'found = await self._connection.run(self._scripts["lookup"], keys, [inbox for _, inbox in items])\n'
+                'return await self._connection.run(self._scripts["lookup"], keys, args)',
+                'found = await self._connection.run(self._scripts["lookup"], keys, args)\n'
                 "        return [*found[1:], *found[:1]]",
             ),
         ),
@@ -134,20 +148,22 @@ DOOR_MUTANTS = (
         (
             Edit(
                 "edgescale.broker.connection.Connection._bounded",
-                "        with translated():\n"
+                "        try:\n"
                 "            async with asyncio.timeout(self._patience_s):\n"
-                "                yield\n",
+                "                return await exchange\n"
+                "        except Exception as error:\n"
+                "            ours = _ours(error)\n",
                 "        now = asyncio.get_running_loop().time()\n"
                 "        if now < self.__dict__.get('_shut_until', 0):\n"
+                "            exchange.close()\n"
                 "            raise BrokerUnavailable('the breaker is open')\n"
                 "        try:\n"
-                "            with translated():\n"
-                "                async with asyncio.timeout(self._patience_s):\n"
-                "                    yield\n"
-                "        except BrokerUnavailable as error:\n"
-                "            if not isinstance(error, GroupMissing):\n"
-                "                self._shut_until = now + 20\n"
-                "            raise\n",
+                "            async with asyncio.timeout(self._patience_s):\n"
+                "                return await exchange\n"
+                "        except Exception as error:\n"
+                "            ours = _ours(error)\n"
+                "            if isinstance(ours, BrokerUnavailable) and not isinstance(ours, GroupMissing):\n"
+                "                self._shut_until = now + 20\n",
             ),
         ),
     ),

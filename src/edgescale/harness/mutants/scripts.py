@@ -19,7 +19,7 @@ SCRIPT_MUTANTS = (
         "no_dedupe",
         "P2",
         "A submission does not look whether its request id is known, and queues it again.",
-        (Edit("submit", "elseif known[2] then", "elseif false then"),),
+        (Edit("submit", "elseif known[2] and not forgotten then", "elseif false then"),),
     ),
     # Seen as above; unlike there, the caller is told the truth, and only the stream has the entry twice.
     Mutant(
@@ -40,7 +40,7 @@ SCRIPT_MUTANTS = (
         "conflict_undetected",
         "P2",
         "A request id that is taken by other content is taken for a repetition.",
-        (Edit("submit", "if known[2] and known[1] and known[1] ~= digest then", "if false then"),),
+        (Edit("submit", "if known[2] and not forgotten and known[1] and known[1] ~= digest then", "if false then"),),
     ),
     # Seen when a task takes longer than its record lives: the waiter finds none and submits it again.
     Mutant(

@@ -14,6 +14,7 @@ from edgescale.config import CHUNK_BYTES_MAX
 from edgescale.envelope import digest
 from edgescale.errors import Conflict, EdgeScaleError, InvalidInput, NotFound, Overloaded, TaskFailed, Unavailable
 from edgescale.harness.event import Phase, Scalar
+from edgescale.harness.header import NS_PER_MS
 from edgescale.harness.plan import UNCUT, Request
 from edgescale.harness.simulation.recording import result_digest
 from edgescale.v1 import ingestion_service_pb2 as api
@@ -195,6 +196,7 @@ class Clients:
             "kind": request.action,
             "lane": request.action,
             "digest": _digest(request),
+            "deadline_ns": self._world.loop.now_ns + request.deadline_ms * NS_PER_MS,
             "respond_async": request.respond_async or request.action == "heartbeat",
             "via": ",".join(via),
         }

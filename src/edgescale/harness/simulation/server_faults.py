@@ -95,6 +95,16 @@ async def consumer_lost(world: "World", fault: Fault) -> AsyncIterator[None]:
     yield
 
 
+@fault(20, REDIS, options={"lane": ["heartbeat", "text", "text", "text", "file"], "kept": [0, 0, 1, 4]}, noted=False)
+async def trim(world: "World", fault: Fault) -> AsyncIterator[None]:
+    """Somebody takes the oldest entries out of a lane: a running one is finished, the others nobody will ever see."""
+    lane, kept = text_of(fault, "lane"), str(number_of(fault, "kept")).encode()
+    with world.server.watch.taking_away():
+        for partition in range(world.keys.partitions):
+            world.server.feed(b"XTRIM", world.keys.stream(partition, lane).encode(), b"MAXLEN", kept)
+    yield
+
+
 @fault(16, REDIS, options={"kind": ["normal", "pubsub", "all"]})
 async def client_kill(world: "World", fault: Fault) -> AsyncIterator[None]:
     """The server drops its connections, as it does with slow readers of its channels."""

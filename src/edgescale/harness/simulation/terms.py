@@ -15,7 +15,7 @@ SETTINGS: Mapping[str, Any] = {
     "redis_patience_ms": 2_000,
     "inbox_recheck_ms": 1_500,
     "sweep_ms": 500,
-    "handler_timeout_ms": 5_000,
+    "handler_timeout_ms": 4_000,
     "drain_grace_ms": 1_500,
     "wait_default_ms": 20_000,
     "wait_max_ms": 30_000,

@@ -4,6 +4,7 @@ The server's own log of changes is read, so nothing that a service believes find
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgescale.broker.keys import GROUP, Keys, Name
@@ -48,6 +49,14 @@ class Watch:
         self._sent: int | None = None
         model.log.watch = self._unit
         self._listen_in()
+
+    @contextmanager
+    def taking_away(self) -> Iterator[None]:
+        """What is deleted within the block is lost, and no service did it."""
+        self.why = "lost"
+        yield
+        self.why = ""
+        self._note("lost", what="entries")
 
     def _listen_in(self) -> None:
         """Mark refusals and messages that nobody hears: neither changes anything that the log would tell."""

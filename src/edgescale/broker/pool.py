@@ -1,0 +1,68 @@
+"""Commands over redis-py's connections, without what its client does around each of them.
+
+redis-py's connection is kept: it connects, shakes hands, speaks TLS, parses replies and knows when a reply may still be
+under way. Its client and pool are not: choosing a connection, packing in Python, retrying and counting cost more than
+all of the rest. Packing is hiredis's.
+"""
+
+import asyncio
+from typing import Any
+
+import hiredis
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+
+from edgescale.broker.script import Argument
+
+
+class Pool:
+    """A few connections to one server, for one command each at a time.
+
+    Args:
+        connections: makes them; it is never asked for one of its own.
+        size: how many commands may be on their way at once; further ones wait for their turn.
+    """
+
+    def __init__(self, connections: ConnectionPool, size: int) -> None:
+        self._maker = connections
+        self._turns = asyncio.Semaphore(size)
+        # Last in, first out: the rest may fall asleep.
+        self._idle: list[AbstractConnection] = []
+        self._made: list[AbstractConnection] = []
+
+    async def exchange(self, *args: Argument) -> Any:
+        """Send one command and read its reply; a command that fails, or is cancelled, midway closes its connection.
+
+        Raises:
+            RedisError: redis-py's, or what its connection lets through of the network's.
+        """
+        command = _packed(args)
+        async with self._turns:
+            connection = self._idle.pop() if self._idle else self._make()
+            try:
+                # What the server has closed while it was idle, or what still holds a part of a reply, is of no use.
+                if connection.is_connected and await connection.can_read():
+                    await connection.disconnect()
+                await connection.send_packed_command(command, check_health=False)
+                return await connection.read_response()
+            finally:
+                self._idle.append(connection)
+
+    def _make(self) -> AbstractConnection:
+        connection: AbstractConnection = self._maker.make_connection()  # type: ignore[no-untyped-call]
+        self._made.append(connection)
+        return connection
+
+    async def close(self) -> None:
+        """Close all connections; commands on their way fail."""
+        await asyncio.gather(*(connection.disconnect() for connection in self._made))
+
+
+def _packed(args: tuple[Argument, ...]) -> bytes:
+    # Its stub tells of tuples of one item.
+    pack: Any = hiredis.pack_command
+    try:
+        packed: bytes = pack(args)
+    except UnicodeEncodeError:
+        # A handler may quote its input, and a lone surrogate in JSON is a str that UTF-8 does not have.
+        packed = pack(tuple(arg.encode(errors="replace") if isinstance(arg, str) else arg for arg in args))
+    return packed
