@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from edgescale.config import Settings
+from edgescale.errors import Unavailable
 from edgescale.handlers.base import Completed, Context, Handler, Outcome
 from edgescale.harness.simulation.node import SimulatedChance
 from edgescale.harness.simulation.services import Ingestion, Parts
@@ -149,3 +150,33 @@ def test_a_frozen_workers_outcome_is_fenced_when_it_thaws() -> None:
     }
 
     assert {"settled"} < statuses <= {"settled", "superseded", "lost"}
+
+
+@pytest.mark.parametrize(("silent", "reborn", "told"), [(False, False, 0.1), (True, False, 3.0), (True, True, 1.1)])
+def test_who_calls_an_ingestion_that_is_gone_hears_so_as_its_kernel_tells(
+    silent: bool,  # noqa: FBT001 - a parameter of the test
+    reborn: bool,  # noqa: FBT001 - as above
+    told: float,
+) -> None:
+    """A dead process at once; a machine that is gone when it is back, or never."""
+    heard: list[float] = []
+
+    async def story(world: World) -> None:
+        ingestion = world.start_ingestion("ingestion-1")
+        await ingestion.inbox.ready.wait()
+        world.crash(ingestion.node, silent=silent)
+        began_s = world.loop.time()
+        request = AnalyzeTextRequest(input=TextInput(text="x"), request_id="r")
+        call = world.rpc.call("client", ingestion.node, ingestion.service.AnalyzeText, request, timeout_s=3)
+        calling = asyncio.create_task(call)
+        await asyncio.sleep(1)
+        if reborn:
+            world.start_again(ingestion.node)
+        with pytest.raises((Unavailable, TimeoutError)) as raised:
+            await calling
+        assert isinstance(raised.value, TimeoutError) is (silent and not reborn)
+        heard.append(world.loop.time() - began_s if silent else 0.0)
+
+    World(1, SETTINGS, handlers).run(story)
+
+    assert heard[0] <= told

@@ -45,6 +45,7 @@ class Node:
 
     Attributes:
         died: done once it has crashed, for others to wait for.
+        silent: whether nobody is told that it has crashed.
 
     Args:
         loop: where it runs.
@@ -57,6 +58,7 @@ class Node:
         self.incarnation = incarnation
         self.running = True
         self.crashed = False
+        self.silent = False
         self.died: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._postponed: list[Handle] = []
@@ -97,8 +99,8 @@ class Node:
         for handle in postponed:
             self._loop.requeue(handle)
 
-    def crash(self) -> None:
-        """End without running another line: no `finally`, no callback.
+    def crash(self, *, silent: bool = False) -> None:
+        """End without running another line: no `finally`, no callback; `silent` as when the whole machine is gone.
 
         Its coroutines are kept, so that the garbage collector does not close them and run their `finally` after all.
         What is dead stays dead.
@@ -107,6 +109,7 @@ class Node:
             return
         self.running = False
         self.crashed = True
+        self.silent = silent
         self.died.set_result(None)
         self._kept.extend(self._postponed)
         GRAVEYARD.append(self)

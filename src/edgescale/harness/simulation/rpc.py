@@ -107,7 +107,7 @@ class Rpc:
         back = there._replace(source=server.name, target=caller)
         async with asyncio.timeout_at(deadline):
             await self._cross(there)
-            if server.crashed:
+            if server.crashed and not server.silent:
                 raise Unavailable("the server is gone")
             answer = loop.create_future()
             handler = server.spawn(_serve(method(request, context), answer))

@@ -131,7 +131,7 @@ class World:
         if node.crashed:
             return
         self.recorder.note("nemesis", "crash", node=node.actor)
-        node.crash()
+        node.crash(silent=silent)
         if not silent:
             self.network.reset_all(node.name)
 
