@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from edgescale.harness.campaign_result import Job, Offence, Result, ruined, seed_of
+from edgescale.harness.campaign.result import Job, Offence, Result, ruined, seed_of
 from edgescale.harness.mutants import Mutant
 from edgescale.harness.plan import Plan
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from edgescale.harness import campaign_host
-from edgescale.harness.campaign import Hosts, orders_of
-from edgescale.harness.campaign_host import RUNS_PER_FORK, Order, results
-from edgescale.harness.campaign_mutants import all_caught, hunt_all, median_seeds
-from edgescale.harness.campaign_result import RUN, Result
+from edgescale.harness.campaign import host as campaign_host
+from edgescale.harness.campaign.campaign import Hosts, orders_of
+from edgescale.harness.campaign.host import RUNS_PER_FORK, Order, results
+from edgescale.harness.campaign.reach import all_caught, hunt_all, median_seeds
+from edgescale.harness.campaign.result import RUN, Result
 from edgescale.harness.plan import Plan
 from tests import toy_campaign as toy
 from tests.processes import alive

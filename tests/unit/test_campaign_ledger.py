@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edgescale.harness.campaign_result import Result, overlaps
-from edgescale.harness.ledger import Ledger
-from edgescale.harness.ledger_versions import commit_of, versions
+from edgescale.harness.campaign.ledger import Ledger
+from edgescale.harness.campaign.result import Result, overlaps
+from edgescale.harness.campaign.versions import commit_of, versions
 from edgescale.harness.plan import Fault
 from tests import toy_campaign as toy
 

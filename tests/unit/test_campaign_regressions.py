@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from edgescale.errors import ConfigError
-from edgescale.harness.campaign_host import Order, results
-from edgescale.harness.campaign_work import work
+from edgescale.harness.campaign.host import Order, results
+from edgescale.harness.campaign.work import work
 from edgescale.harness.plan import Fault, Plan, Request
 from edgescale.harness.regressions import Regression
 from edgescale.harness.simulation.fit import check_plan

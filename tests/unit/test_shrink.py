@@ -8,13 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgescale.harness import shrink_judge
-from edgescale.harness.campaign_result import Offence
+from edgescale.harness.campaign.result import Offence
 from edgescale.harness.plan import Fault, Plan, Request
-from edgescale.harness.shrink import shrink
-from edgescale.harness.shrink_cuts import of_the_rest, of_the_world
-from edgescale.harness.shrink_guesses import guesses
-from edgescale.harness.shrink_judge import Budget
+from edgescale.harness.shrink import judge as shrink_judge
+from edgescale.harness.shrink.cuts import of_the_rest, of_the_world
+from edgescale.harness.shrink.guesses import guesses
+from edgescale.harness.shrink.judge import Budget
+from edgescale.harness.shrink.shrink import shrink
 
 REQUESTS, FAULTS = 80, 7
 NOTHING_KNOWN = Offence("P1", "unfinished", "it is still queued")

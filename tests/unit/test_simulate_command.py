@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from edgescale import cli
-from edgescale.harness import campaign_asked, campaign_session
-from edgescale.harness.campaign_result import Work
+from edgescale.harness.campaign import asked as campaign_asked
+from edgescale.harness.campaign import session as campaign_session
+from edgescale.harness.campaign.progress import Shown
+from edgescale.harness.campaign.result import Work
 from edgescale.harness.plan import Plan
 from edgescale.harness.regressions import Regression
-from edgescale.harness.report_progress import Shown
 from tests import toy_campaign as toy
 
 

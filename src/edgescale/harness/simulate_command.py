@@ -1,4 +1,4 @@
-"""`edgescale simulate`: the options of the command; `campaign_asked` makes a campaign of them."""
+"""`edgescale simulate`: the options of the command; `campaign.asked` makes a campaign of them."""
 
 import os
 import tempfile
@@ -31,13 +31,13 @@ def simulate(
     Exits with 0 only if every promise was kept in every run.
     """
     _needs("lupa", "hypothesis")
-    from edgescale.harness import campaign_asked
+    from edgescale.harness.campaign import asked
 
     if mutants:
-        campaign_asked.list_mutants()
+        asked.list_mutants()
         return
-    status = campaign_asked.answer(
-        campaign_asked.jobs_of(seeds, start, plan),
+    status = asked.answer(
+        asked.jobs_of(seeds, start, plan),
         mutant=mutant,
         processes=jobs,
         plan_path=plan,

@@ -4,8 +4,8 @@ import traceback
 from collections import Counter
 from contextlib import nullcontext
 
-from edgescale.harness.campaign_offences import offences_of
-from edgescale.harness.campaign_result import Job, Result, overlaps, ruined
+from edgescale.harness.campaign.offences import offences_of
+from edgescale.harness.campaign.result import Job, Result, overlaps, ruined
 from edgescale.harness.expand import plan_of
 from edgescale.harness.mutants import find
 from edgescale.harness.simulation.run import Run, simulate

@@ -4,9 +4,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 
-from edgescale.harness.campaign_result import Offence
+from edgescale.harness.campaign.result import Offence
 from edgescale.harness.plan import Plan
-from edgescale.harness.shrink_cuts import Cut, crowded, tight
+from edgescale.harness.shrink.cuts import Cut, crowded, tight
 
 
 def guesses(offence: Offence) -> Sequence[Cut]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Protocol
 
-from edgescale.harness.campaign import Hosts
-from edgescale.harness.campaign_host import Order
-from edgescale.harness.campaign_result import Job, Result
+from edgescale.harness.campaign.campaign import Hosts
+from edgescale.harness.campaign.host import Order
+from edgescale.harness.campaign.result import Job, Result
 
 
 class Named(Protocol):

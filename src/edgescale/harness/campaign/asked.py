@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgescale.errors import ConfigError
-from edgescale.harness.campaign import cores
-from edgescale.harness.campaign_result import Job
-from edgescale.harness.campaign_session import Asked, measure, run_campaign
-from edgescale.harness.campaign_work import work
+from edgescale.harness.campaign.campaign import cores
+from edgescale.harness.campaign.report import console_of, print_mutants
+from edgescale.harness.campaign.result import Job
+from edgescale.harness.campaign.session import Asked, measure, run_campaign
+from edgescale.harness.campaign.work import work
 from edgescale.harness.mutants import MUTANTS, find
 from edgescale.harness.regressions import Regression
-from edgescale.harness.report import console_of, print_mutants
 from edgescale.harness.simulation.fit import check_plan
 
 SEEDS_DEFAULT = 200

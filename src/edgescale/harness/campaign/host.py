@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgescale.harness.campaign_result import Job, Result, Work, ruined
+from edgescale.harness.campaign.result import Job, Result, Work, ruined
 from edgescale.harness.plan import Plan
 from edgescale.local.child import end_with_parent
 

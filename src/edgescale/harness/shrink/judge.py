@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from edgescale.harness.campaign_result import Offence
+from edgescale.harness.campaign.result import Offence
 from edgescale.harness.plan import Plan
 
 # How a plan fails in the way that is looked for; None when it does not.

@@ -7,14 +7,14 @@ from pathlib import Path
 from time import perf_counter
 
 from edgescale.exits import EXIT_FAILED, EXIT_INTERRUPTED
-from edgescale.harness import report
-from edgescale.harness.campaign import Hosts, orders_of
-from edgescale.harness.campaign_failures import Bug, Counterexample, bugs_of, counterexamples, shrunk_by
-from edgescale.harness.campaign_mutants import Hunt, Named, all_caught, hunt_all, median_seeds
-from edgescale.harness.campaign_result import Job, Work
-from edgescale.harness.ledger import Ledger
-from edgescale.harness.ledger_versions import commit_of, versions
-from edgescale.harness.report_progress import Shown, progress
+from edgescale.harness.campaign import report
+from edgescale.harness.campaign.campaign import Hosts, orders_of
+from edgescale.harness.campaign.failures import Bug, Counterexample, bugs_of, counterexamples, shrunk_by
+from edgescale.harness.campaign.ledger import Ledger
+from edgescale.harness.campaign.progress import Shown, progress
+from edgescale.harness.campaign.reach import Hunt, Named, all_caught, hunt_all, median_seeds
+from edgescale.harness.campaign.result import Job, Work
+from edgescale.harness.campaign.versions import commit_of, versions
 
 # Bugs that are shrunk and told; the others stand in the JSON.
 BUGS_MAX = 5

@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Self
 
-from edgescale.harness.campaign_host import RUNS_PER_FORK, Order, serve
-from edgescale.harness.campaign_result import Job, Result, Work, ruined
+from edgescale.harness.campaign.host import RUNS_PER_FORK, Order, serve
+from edgescale.harness.campaign.result import Job, Result, Work, ruined
 
 # Objects that the hosts of a variation make first, for each unit.
 PADDING = 10_007

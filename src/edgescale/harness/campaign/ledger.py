@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgescale.harness.campaign_result import RUN, Result
+from edgescale.harness.campaign.result import RUN, Result
 from edgescale.harness.checkers import CHECKERS, Outcome
 from edgescale.harness.markers import MARKERS
 

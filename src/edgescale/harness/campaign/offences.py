@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from edgescale.harness.campaign_result import RUN, Offence
+from edgescale.harness.campaign.result import RUN, Offence
 from edgescale.harness.checkers import Finding, Verdict
 from edgescale.harness.history import NS_PER_MS, History
 from edgescale.harness.timeline import last_events, timeline

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgescale.harness.campaign import Hosts
-from edgescale.harness.campaign_result import Offence, Result
+from edgescale.harness.campaign.campaign import Hosts
+from edgescale.harness.campaign.result import Offence, Result
 from edgescale.harness.plan import Plan
 from edgescale.harness.regressions import Regression
-from edgescale.harness.shrink import shrink
-from edgescale.harness.shrink_judge import Budget
+from edgescale.harness.shrink.judge import Budget
+from edgescale.harness.shrink.shrink import shrink
 
 # Shrinks a plan that shows a bug, and says what became of it; see `shrunk_by`.
 Shrinker = Callable[[Plan, Offence], Result]

@@ -7,11 +7,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edgescale.harness.campaign_failures import Bug, Counterexample
-from edgescale.harness.campaign_mutants import Hunt, Named, all_caught, median_seeds
-from edgescale.harness.campaign_result import RUN
+from edgescale.harness.campaign.failures import Bug, Counterexample
+from edgescale.harness.campaign.ledger import Ledger
+from edgescale.harness.campaign.reach import Hunt, Named, all_caught, median_seeds
+from edgescale.harness.campaign.result import RUN
 from edgescale.harness.checkers import CHECKERS
-from edgescale.harness.ledger import Ledger
 from edgescale.harness.plan import Plan
 
 WIDTH = 120

@@ -3,7 +3,7 @@
 Hypothesis does it. A round offers it some cuts, each of which makes the plan simpler; it draws a number for each, and
 0, the simplest, is a cut that is made. Random draws make hardly any, so that a failing example is found at once;
 shrinking makes as many as it can. Requests and faults are cut away in blocks first and then one by one; then what is
-left is simplified; then the order of callbacks is pulled toward first in, first out (see `shrink_schedule`).
+left is simplified; then the order of callbacks is pulled toward first in, first out (see `schedule`).
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
-from edgescale.harness.campaign_result import Offence
+from edgescale.harness.campaign.result import Offence
 from edgescale.harness.plan import Plan
-from edgescale.harness.shrink_cuts import Cut, leaving_out, of_the_rest, of_the_world
-from edgescale.harness.shrink_guesses import guesses
-from edgescale.harness.shrink_judge import Budget, Judge, Shows, Spent
-from edgescale.harness.shrink_schedule import calm, shortest_window
+from edgescale.harness.shrink.cuts import Cut, leaving_out, of_the_rest, of_the_world
+from edgescale.harness.shrink.guesses import guesses
+from edgescale.harness.shrink.judge import Budget, Judge, Shows, Spent
+from edgescale.harness.shrink.schedule import calm, shortest_window
 
 # Cuts in a round: more make Hypothesis slow, fewer make many rounds.
 CUTS_MAX = 16

@@ -1,0 +1,1 @@
+"""Campaigns: many runs, in many processes; their ledger, and what people see of it."""
