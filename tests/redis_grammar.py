@@ -452,13 +452,13 @@ def load_scripts() -> list[Command]:
 
 def submit(c: Chooser) -> Command:
     keys: list[Word] = []
-    args: list[Word] = []
+    args: list[Word] = [c.pick(GROUPS)]
     # One stream for all, so that no id of this moment is given twice.
     lane = key_of(c, STREAMS)
     for _ in range(c.number(1, 3)):
         task = c.pick(TASKS)
         keys += [task, lane]
-        args += [b"id-" + task, b"text", b"text", c.pick([b"d0", b"d0", b"d1"]), b"", wrong(c, number(c, 1, 5))]
+        args += [b"id-" + task, b"text", lane, c.pick([b"d0", b"d0", b"d1"]), b"", wrong(c, number(c, 1, 5))]
         args += [c.pick([b"", b"n0", b"n1", b"box"]), c.pick(VALUES)]
     return run("submit", keys, args)
 
@@ -490,7 +490,7 @@ def lease(c: Chooser) -> Command:
                 [key],
                 [c.pick(GROUPS), owner, c.pick([b"0", b"200000000"]), b"0-0", wrong(c, number(c, 1, 3))],
             ),
-            run("lookup", [c.pick(TASKS), c.pick(TASKS)], [c.pick([b"", b"n0"]), b"box"]),
+            run("lookup", [c.pick(TASKS), c.pick(TASKS)], [c.pick(GROUPS), b"", c.pick([b"", b"n0"]), b"box"]),
         ]
     )
 

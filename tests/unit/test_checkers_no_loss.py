@@ -111,6 +111,14 @@ def test_a_task_that_is_open_after_the_drain_is_not_done(state: str) -> None:
     assert broken(story) == {"P1 unfinished"}
 
 
+def test_a_task_whose_entry_somebody_took_away_stays_open_as_nobody_asks_for_it() -> None:
+    story = Story().cast().submit("r1").accept("r1").unclear("r1", "WAIT_EXPIRED").task("r2")
+    story.delete("r1", why="lost").tell("redis", "lost", what="entries")
+    open_still = story.final("r2").final("r1", state="queued", result_digest=None)
+
+    assert broken(open_still) == set()
+
+
 def test_one_task_has_one_end() -> None:
     story = Story().cast().submit("r1").accept("r1").deliver("r1").settling("r1", state="failed", result_digest=None)
     story.delete("r1").settled("r1", status="lost").unclear("r1", "WAIT_EXPIRED")

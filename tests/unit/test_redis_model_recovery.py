@@ -13,7 +13,7 @@ SECOND_MS = 1_000
 def with_work(client: Client) -> None:
     """A task that a worker holds, and a record that expires."""
     client.do("XGROUP", "CREATE", "s", "g", 0, "MKSTREAM")
-    client.run("submit", ["t", "s"], ["id", "text", "text", "d", "", 10, "box", "envelope"])
+    client.run("submit", ["t", "s"], ["g", "id", "text", "text", "d", "", 10, "box", "envelope"])
     client.do("XREADGROUP", "GROUP", "g", "c1", "STREAMS", "s", ">")
     client.do("SET", "k", "v", "PX", 10_000)
 
@@ -105,7 +105,7 @@ def test_a_loss_of_power_takes_a_script_as_a_whole_or_not_at_all(pauses: list[in
     client.do("XGROUP", "CREATE", "s", "g", 0, "MKSTREAM")
     for number, pause_ms in enumerate(pauses):
         world.sleep(pause_ms)
-        client.run("submit", [f"t{number}", "s"], [f"id{number}", "text", "text", "d", "", 100, "", "envelope"])
+        client.run("submit", [f"t{number}", "s"], ["g", f"id{number}", "text", "text", "d", "", 100, "", "envelope"])
     world.sleep(until_ms)
     world.model.power_loss()
     client = world.client()

@@ -129,7 +129,10 @@ def _ends(case: Case, history: History, request_id: str, task: Task) -> None:
 def _taken_away(history: History, request_id: str) -> bool:
     """Whether the task's last entry was taken out of its stream by hand: its record stays, and nobody asks for it."""
     moves = [event for event in history.about(request_id) if event.operation in {"add", "delete"}]
-    return bool(moves) and moves[-1].operation == "delete" and moves[-1].text("why") == "lost"
+    if not moves or moves[-1].operation != "delete":
+        return False
+    losses = (event for event in history.named("lost") if event.index > moves[-1].index)
+    return next((event.text("what") for event in losses), "") == "entries"
 
 
 def _count(case: Case, task: Task) -> None:
