@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from edgescale.broker.broker import Broker
+from edgescale.broker.clock import BrokerClock
 from edgescale.broker.inbox import Inbox
 from edgescale.broker.model import Entry, GiveBack, Settlement, SettleStatus, Submission, TaskRecord
 from edgescale.compose import consumer_name
 from edgescale.envelope import Envelope
 from edgescale.handlers.base import Completed, Context, Outcome
+from edgescale.handlers.policy import Policy
 from edgescale.handlers.registry import Registry
 from edgescale.v1 import task_pb2
 from edgescale.worker.worker import Worker
@@ -48,6 +50,7 @@ class Acting:
     def __init__(self, act: Act, kind: str = "text", lane: str = LANE) -> None:
         self.kind = kind
         self.lane = lane
+        self.policy = Policy()
         self._act = act
 
     async def handle(self, payload: bytes, context: Context) -> Outcome:
@@ -88,6 +91,7 @@ class RecordingBroker(Broker):
         self.settled: list[Settlement] = []
         self.handed: list[GiveBack] = []
         self.trouble: Exception | None = None
+        self.clock = BrokerClock()
 
     async def settle(self, consumer: str, settlement: Settlement) -> SettleStatus:
         del consumer
@@ -127,9 +131,12 @@ def said(record: TaskRecord) -> str:
     return task_pb2.TaskResult.FromString(record.result).json.string_value
 
 
-def entry_of(request_id: str = "r1", *, kind: str = "text", payload: bytes = b"hello", deliveries: int = 1) -> Entry:
-    """An entry as a worker gets it."""
-    fields = {b"request_id": request_id.encode(), b"envelope": Envelope(request_id, kind, payload).encode()}
+def entry_of(
+    request_id: str = "r1", *, kind: str = "text", payload: bytes = b"hello", deliveries: int = 1, **times: int
+) -> Entry:
+    """An entry as a worker gets it; `times` are of its envelope."""
+    envelope = Envelope(request_id, kind, payload, **times)  # type: ignore[arg-type] # numbers all of them
+    fields = {b"request_id": request_id.encode(), b"envelope": envelope.encode()}
     return Entry(0, LANE, "1700000000000-0", deliveries, fields)
 
 

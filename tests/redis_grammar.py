@@ -468,7 +468,7 @@ def settle(c: Chooser) -> Command:
     args: list[Word] = [c.pick(GROUPS), b"n", b"100000000"]
     for _ in range(c.number(1, 2)):
         task = c.pick(TASKS)
-        keys += [task, key_of(c, STREAMS)]
+        keys += [task, key_of(c, STREAMS), b"due"]
         state = c.pick([b"succeeded", b"failed", b"dead_lettered"])
         args += [c.pick(CONSUMERS), some_entry(c), b"id-" + task, b"text", b"text", state, c.pick(VALUES)]
         args += [c.pick([b"", b"REASON"]), c.pick([b"", b"message"]), number(c, 1, 5)]
@@ -484,10 +484,10 @@ def lease(c: Chooser) -> Command:
         [
             [b"XCLAIM", key, c.pick(GROUPS), owner, b"0", some_entry(c), b"RETRYCOUNT", b"1", b"FORCE", b"JUSTID"],
             run("renew", [key, b"s0"], [c.pick(GROUPS), owner, some_entry(c), owner, some_entry(c)]),
-            run("give_back", [c.pick(TASKS), key], [c.pick(GROUPS), *back]),
+            run("give_back", [c.pick(TASKS), key, b"due"], [c.pick(GROUPS), b"100000000", *back]),
             run(
                 "reclaim",
-                [key],
+                [key, b"due"],
                 [c.pick(GROUPS), owner, c.pick([b"0", b"200000000"]), b"0-0", wrong(c, number(c, 1, 3))],
             ),
             run("lookup", [c.pick(TASKS), c.pick(TASKS)], [c.pick(GROUPS), b"", c.pick([b"", b"n0"]), b"box"]),

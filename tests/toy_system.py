@@ -374,7 +374,7 @@ def settle(toy: Toy, node: Node, entry: str, request_id: str, attempt: int, stat
 
 
 def give_back(toy: Toy, node: Node, entry: str, request_id: str, idle: float, attempt: int, *, counts: bool) -> Process:
-    fields: dict[str, Any] = {"entry": entry, "consumer": node.actor, "idle_ms": int(idle)}
+    fields: dict[str, Any] = {"entry": entry, "consumer": node.actor, "delay_ms": int(LEASE - idle)}
     fields["deliveries"] = attempt if counts else attempt - 1
     node.settling.add(entry)
     toy.story.begin(node.actor, "give_back", request_id, **fields)

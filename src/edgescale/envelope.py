@@ -25,6 +25,8 @@ class Envelope:
         agent_id: set for heartbeats, else empty.
         file_id: set for uploads, else empty.
         traceparent: W3C trace context, or empty.
+        not_before_ms: when it may be started, in milliseconds since 1970 by the broker's clock; 0 for at once.
+        expires_ms: from when on it is not started any more; 0 for never.
     """
 
     request_id: str
@@ -33,6 +35,8 @@ class Envelope:
     agent_id: str = ""
     file_id: str = ""
     traceparent: str = ""
+    not_before_ms: int = 0
+    expires_ms: int = 0
 
     def encode(self) -> bytes:
         """The bytes of the entry's envelope field."""
@@ -42,6 +46,8 @@ class Envelope:
             agent_id=self.agent_id,
             file_id=self.file_id,
             traceparent=self.traceparent,
+            not_before_ms=self.not_before_ms,
+            expires_ms=self.expires_ms,
         ).SerializeToString(deterministic=True)
 
     @classmethod
@@ -67,6 +73,8 @@ class Envelope:
             agent_id=message.agent_id,
             file_id=message.file_id,
             traceparent=message.traceparent,
+            not_before_ms=message.not_before_ms,
+            expires_ms=message.expires_ms,
         )
 
 

@@ -8,17 +8,19 @@
     │   └── UnsupportedMediaType   a body of a type that nothing here reads
     ├── NotFound                   no such task
     ├── Conflict                   the request id is taken by other content
-    ├── Overloaded                 no room now
-    │   ├── LaneFull               the lane's backlog is at its cap
-    │   └── TooManyRequests        this process has its hands full
-    ├── Unavailable                a part that is needed is away
-    │   ├── BrokerUnavailable      Redis did not answer in time
-    │   │   └── GroupMissing       the stream or its consumer group is gone; it is made anew
-    │   ├── StoreUnavailable       the blob store did not answer
-    │   └── NotServing             this process is starting, or about to stop
+    ├── RetryLater                 what may be over soon
+    │   ├── Overloaded             no room now
+    │   │   ├── LaneFull           the lane's backlog is at its cap
+    │   │   └── TooManyRequests    this process has its hands full
+    │   └── Unavailable            a part that is needed is away
+    │       ├── BrokerUnavailable  Redis did not answer in time
+    │       │   └── GroupMissing   the stream or its consumer group is gone; it is made anew
+    │       ├── StoreUnavailable   the blob store did not answer
+    │       └── NotServing         this process is starting, or about to stop
     ├── UploadStalled              the sender of a file fell silent
     ├── WaitExpired                the answer did not come in time; the task goes on
     ├── TaskFailed                 the task ended without a result
+    │   └── TaskExpired            its deadline passed before it was started
     ├── EnvelopeError              an entry does not decode
     └── InternalError              a defect; says nothing of its cause to the outside
 
@@ -105,22 +107,30 @@ class Conflict(EdgeScaleError):
     http_status = 409
 
 
-class Overloaded(EdgeScaleError):
-    """There is no room now. Nothing was queued; the same request may be sent again after a while.
+class RetryLater(EdgeScaleError):
+    """What may be over soon.
 
     Args:
         message: a sentence for the caller.
         retry_after_ms: when to try again.
     """
 
-    reason = "OVERLOADED"
-    grpc_status = "RESOURCE_EXHAUSTED"
-    http_status = 429
+    reason = "RETRY_LATER"
+    grpc_status = "UNAVAILABLE"
+    http_status = 503
     retryable = True
 
     def __init__(self, message: str, *, retry_after_ms: int = 1000) -> None:
         super().__init__(message)
         self.retry_after_ms = retry_after_ms
+
+
+class Overloaded(RetryLater):
+    """There is no room now. Nothing was queued; the same request may be sent again after a while."""
+
+    reason = "OVERLOADED"
+    grpc_status = "RESOURCE_EXHAUSTED"
+    http_status = 429
 
 
 class LaneFull(Overloaded):
@@ -145,22 +155,10 @@ class TooManyRequests(Overloaded):
     reason = "TOO_MANY_REQUESTS"
 
 
-class Unavailable(EdgeScaleError):
-    """A part that is needed is away. Whether the request was accepted may be unknown; the same id may be sent again.
-
-    Args:
-        message: a sentence for the caller.
-        retry_after_ms: when to try again.
-    """
+class Unavailable(RetryLater):
+    """A part that is needed is away. Whether the request was accepted may be unknown; the same id may be sent again."""
 
     reason = "UNAVAILABLE"
-    grpc_status = "UNAVAILABLE"
-    http_status = 503
-    retryable = True
-
-    def __init__(self, message: str, *, retry_after_ms: int = 1000) -> None:
-        super().__init__(message)
-        self.retry_after_ms = retry_after_ms
 
 
 class BrokerUnavailable(Unavailable):
@@ -195,11 +193,7 @@ class UploadStalled(EdgeScaleError):
 
 
 class WaitExpired(EdgeScaleError):
-    """The answer did not come within the caller's time. The task goes on and its result stays retrievable.
-
-    Args:
-        request_id: what to ask for later.
-    """
+    """The answer did not come within the caller's time. The task goes on, and its result can be asked for by its id."""
 
     reason = "WAIT_EXPIRED"
     grpc_status = "DEADLINE_EXCEEDED"
@@ -219,10 +213,7 @@ class TaskFailed(EdgeScaleError):
     """The task ended without a result: failed, dead-lettered, expired or cancelled.
 
     Args:
-        request_id: of the task.
-        state: its terminal state, in lower case.
-        task_reason: the reason stored with it, in UPPER_SNAKE_CASE.
-        message: the sentence stored with it.
+        request_id, state, task_reason, message: as stored; the state in lower case, the reason in UPPER_SNAKE_CASE.
     """
 
     reason = "TASK_FAILED"
@@ -239,6 +230,14 @@ class TaskFailed(EdgeScaleError):
     def metadata(self) -> dict[str, str]:
         """Request id, terminal state and stored reason."""
         return {"request_id": self.request_id, "state": self.state, "task_reason": self.task_reason}
+
+
+class TaskExpired(TaskFailed):
+    """The task was not started by its deadline, and never will be."""
+
+    reason = "TASK_EXPIRED"
+    grpc_status = "DEADLINE_EXCEEDED"
+    http_status = 504
 
 
 class EnvelopeError(EdgeScaleError):

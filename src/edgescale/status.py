@@ -32,11 +32,17 @@ def to_status(error: EdgeScaleError) -> status_pb2.Status:
     if isinstance(error, errors.InvalidInput):
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.problem)
         status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
-    if isinstance(error, errors.Overloaded | errors.Unavailable):
+    if isinstance(error, errors.RetryLater):
         delay = Duration()
         delay.FromMilliseconds(error.retry_after_ms)
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
     return status
+
+
+def task_failed(request_id: str, *, state: str, task_reason: str, message: str) -> errors.TaskFailed:
+    """The error for a task that ended in this state, not succeeded."""
+    kind = errors.TaskExpired if state == "expired" else errors.TaskFailed
+    return kind(request_id, state=state, task_reason=task_reason, message=message)
 
 
 def from_status(code: str, message: str, details: bytes | None) -> EdgeScaleError:
@@ -93,7 +99,7 @@ def _revive(
         return kind(violation.field or "request", violation.description or message)
     if issubclass(kind, errors.LaneFull):
         return kind(facts.get("lane", ""), cap=int(facts.get("cap", 0)), retry_after_ms=retry_after_ms)
-    if issubclass(kind, errors.Overloaded | errors.Unavailable):
+    if issubclass(kind, errors.RetryLater):
         return kind(message, retry_after_ms=retry_after_ms)
     if issubclass(kind, errors.WaitExpired):
         return kind(facts.get("request_id", ""))

@@ -22,10 +22,8 @@ async def reclaim(rig: Rig, consumer: str, *, count: int = 100) -> list[Entry]:
             return taken
 
 
-def handed(
-    entry: Entry, *, idle_ms: int = LEASE_MS, deliveries: int = 0, reason: str = "", message: str = ""
-) -> GiveBack:
-    return GiveBack(entry, entry.fields[b"request_id"].decode(), idle_ms, deliveries, reason, message)
+def handed(entry: Entry, *, delay_ms: int = 0, deliveries: int = 0, reason: str = "", message: str = "") -> GiveBack:
+    return GiveBack(entry, entry.fields[b"request_id"].decode(), delay_ms, deliveries, reason, message)
 
 
 async def test_a_renewed_lease_starts_anew_and_counts_no_delivery(rig: Rig) -> None:
@@ -86,12 +84,60 @@ async def test_an_entry_given_back_can_be_claimed_at_once(rig: Rig) -> None:
 async def test_an_entry_given_back_with_a_delay_is_claimed_after_it(server: Server) -> None:
     async with open_rig(server.url, lease_ms=2_500) as rig:
         [entry] = await rig.submit_and_take("r1")
-        assert await rig.broker.give_back("worker-1", handed(entry, idle_ms=1_700, deliveries=1))
+        assert await rig.broker.give_back("worker-1", handed(entry, delay_ms=800, deliveries=1))
         begun_s = asyncio.get_running_loop().time()
         assert await reclaim(rig, "worker-2") == []
         [taken] = await eventually(lambda: reclaim(rig, "worker-2"))
         assert asyncio.get_running_loop().time() - begun_s > 0.6
         assert taken.deliveries == 2
+
+
+async def test_an_entry_that_waits_for_longer_than_a_lease_is_claimed_when_it_is_due_and_not_before(
+    server: Server,
+) -> None:
+    async with open_rig(server.url, lease_ms=300, sweep_ms=100) as rig:
+        [entry] = await rig.submit_and_take("r1")
+        schedule = rig.keys.schedule(0, "text")
+        due_ms = await rig.connection.now_ms() + 1_500
+        assert await rig.broker.give_back("worker-1", handed(entry, delay_ms=1_500, deliveries=1))
+        assert float(await rig.connection.command("ZSCORE", schedule, entry.entry_id)) >= due_ms
+        [taken] = await eventually(lambda: reclaim(rig, "worker-2"))
+        assert await rig.connection.now_ms() >= due_ms
+        assert taken.deliveries == 2, "claims that came too early do not count"
+        assert await rig.connection.command("EXISTS", schedule) == 0
+
+
+async def test_what_waits_is_put_back_whoever_claims_it_and_belongs_to_the_backlog(server: Server) -> None:
+    async with open_rig(server.url, lease_ms=1_000, sweep_ms=100) as rig:
+        [entry] = await rig.submit_and_take("r1")
+        assert await rig.broker.give_back("worker-1", handed(entry, delay_ms=3_600_000, deliveries=1))
+        for consumer in ("worker-2", "worker-3"):
+            await rig.silence(entry, owner=consumer)
+            assert await reclaim(rig, "worker-4") == []
+            assert await rig.pending() == [(entry.entry_id, "worker-4", 1)]
+            assert await rig.idle_ms(entry) < 500, "it is looked at again after a lease"
+        assert await rig.backlog() == 1
+
+
+async def test_what_waits_and_is_settled_by_hand_leaves_nothing_behind(rig: Rig) -> None:
+    [entry] = await rig.submit_and_take("r1")
+    assert await rig.broker.give_back("worker-1", handed(entry, delay_ms=3_600_000, deliveries=1))
+    assert await rig.broker.settle("worker-1", settlement(entry)) == "settled"
+    assert await rig.connection.command("EXISTS", rig.keys.schedule(0, "text")) == 0
+
+
+async def test_what_waits_and_is_taken_out_of_the_stream_leaves_nothing_behind(server: Server) -> None:
+    async with open_rig(server.url, lease_ms=200, sweep_ms=100) as rig:
+        [entry] = await rig.submit_and_take("r1")
+        assert await rig.broker.give_back("worker-1", handed(entry, delay_ms=3_600_000, deliveries=1))
+        await rig.connection.command("XTRIM", rig.keys.stream(0, "text"), "MAXLEN", 0)
+
+        async def is_clean() -> bool:
+            await reclaim(rig, "worker-2")
+            return int(await rig.connection.command("EXISTS", rig.keys.schedule(0, "text"))) == 0
+
+        await eventually(is_clean)
+        assert await rig.pending() == []
 
 
 @pytest.mark.parametrize("deliveries", [0, 1, 4])

@@ -15,7 +15,7 @@ def tried(times: int, story: Story | None = None) -> Story:
     for attempt in range(1, times + 1):
         story.deliver("r1", attempt=attempt).handle("r1", attempt=attempt, phase="fail")
         if attempt < times:
-            story.give_back("r1", deliveries=attempt, idle_ms=3_000)
+            story.give_back("r1", deliveries=attempt, delay_ms=0)
     return story
 
 
@@ -52,7 +52,7 @@ def test_few_tries_with_too_high_numbers_are_too_many() -> None:
 
 
 def test_a_delivery_beyond_the_last_may_bury_the_task_untried() -> None:
-    story = tried(2).give_back("r1", deliveries=2, idle_ms=3_000).deliver("r1", attempt=3).nemesis("crash", ONE)
+    story = tried(2).give_back("r1", deliveries=2, delay_ms=0).deliver("r1", attempt=3).nemesis("crash", ONE)
     story.after(3_500).deliver("r1", TWO, attempt=4).settle("r1", TWO, **DEAD)
     story.refuse("r1", "TASK_FAILED", state="dead_lettered").final("r1", **DEAD, attempts=4, dead=True)
 
@@ -60,8 +60,8 @@ def test_a_delivery_beyond_the_last_may_bury_the_task_untried() -> None:
 
 
 def test_what_a_draining_worker_hands_back_was_no_try() -> None:
-    story = tried(2).give_back("r1", deliveries=2, idle_ms=3_000).deliver("r1", attempt=3)
-    story.handle("r1", attempt=3, phase="info").give_back("r1", deliveries=2, idle_ms=3_000)
+    story = tried(2).give_back("r1", deliveries=2, delay_ms=0).deliver("r1", attempt=3)
+    story.handle("r1", attempt=3, phase="info").give_back("r1", deliveries=2, delay_ms=0)
     story.deliver("r1", TWO, attempt=3).handle("r1", TWO, attempt=3, phase="fail").settle("r1", TWO, **DEAD)
     story.refuse("r1", "TASK_FAILED", state="dead_lettered").final("r1", **DEAD, attempts=3, dead=True)
 
@@ -78,7 +78,7 @@ def test_what_was_given_before_redis_forgot_and_is_heard_of_later_counts_no_more
     story = Story().cast().submit("r1").add("r1").fault("black_hole", "worker-2").tell("redis", "lost", what="groups")
     for attempt in (1, 2):
         story.deliver("r1", attempt=attempt).handle("r1", attempt=attempt, phase="fail")
-        story.give_back("r1", deliveries=attempt, idle_ms=3_000)
+        story.give_back("r1", deliveries=attempt, delay_ms=0)
     story.heal().deliver("r1", TWO).handle("r1", TWO, phase="fail")
     story.deliver("r1", attempt=3).handle("r1", attempt=3).settle("r1")
 
@@ -94,7 +94,7 @@ def test_tries_are_counted_anew_after_redis_forgot_them() -> None:
 
 
 def test_after_the_last_try_nothing_is_handed_back() -> None:
-    story = tried(3).give_back("r1", deliveries=3, idle_ms=3_000).deliver("r1", TWO, attempt=4)
+    story = tried(3).give_back("r1", deliveries=3, delay_ms=0).deliver("r1", TWO, attempt=4)
     story.settle("r1", TWO, **DEAD).refuse("r1", "TASK_FAILED", state="dead_lettered")
 
     assert broken(story.final("r1", **DEAD, attempts=4, dead=True)) == {"P5 not_buried"}

@@ -105,16 +105,16 @@ def test_a_zombie_may_settle_what_nobody_took_over() -> None:
 
 
 def test_what_is_to_be_tried_again_is_tried_in_time() -> None:
-    story = held().give_back("r1", deliveries=1, idle_ms=1_000).after(3_490).deliver("r1", TWO, attempt=2)
-    late = held().give_back("r1", deliveries=1, idle_ms=1_000).after(3_520).deliver("r1", TWO, attempt=2)
+    story = held().give_back("r1", deliveries=1, delay_ms=2_000).after(3_490).deliver("r1", TWO, attempt=2)
+    late = held().give_back("r1", deliveries=1, delay_ms=2_000).after(3_520).deliver("r1", TWO, attempt=2)
 
     assert broken(done(story)) == set()
     assert broken(done(late)) == {"P4 not_retried"}
 
 
 def test_what_is_to_be_tried_again_may_be_claimed_by_one_who_dies_with_it() -> None:
-    story = held().give_back("r1", deliveries=1, idle_ms=3_000).after(200).nemesis("crash", ONE).after(4_490)
-    late = held().give_back("r1", deliveries=1, idle_ms=3_000).after(200).nemesis("crash", ONE).after(4_520)
+    story = held().give_back("r1", deliveries=1, delay_ms=0).after(200).nemesis("crash", ONE).after(4_490)
+    late = held().give_back("r1", deliveries=1, delay_ms=0).after(200).nemesis("crash", ONE).after(4_520)
 
     assert broken(done(story.deliver("r1", TWO, attempt=3))) == set()
     assert broken(done(late.deliver("r1", TWO, attempt=3))) == {"P4 not_retried"}
@@ -122,7 +122,7 @@ def test_what_is_to_be_tried_again_may_be_claimed_by_one_who_dies_with_it() -> N
 
 def test_soon_after_an_outage_a_retry_may_be_late() -> None:
     story = Story().cast().after(9_000).tell("redis", "away").tell("redis", "serving").submit("r1").accept("r1")
-    story.deliver("r1").give_back("r1", deliveries=1, idle_ms=3_000)
+    story.deliver("r1").give_back("r1", deliveries=1, delay_ms=0)
 
     assert broken(done(story.after(6_480).deliver("r1", TWO, attempt=2))) == set()
 

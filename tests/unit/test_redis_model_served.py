@@ -125,7 +125,7 @@ async def test_a_task_goes_through_the_broker(rig: Rig, served: ServedModel) -> 
 
 async def test_a_task_is_given_back_reclaimed_and_dead_lettered(rig: Rig) -> None:
     [entry] = await rig.submit_and_take("r1")
-    assert await rig.broker.give_back("worker-1", GiveBack(entry, "r1", idle_ms=10**9, deliveries=1, reason="R"))
+    assert await rig.broker.give_back("worker-1", GiveBack(entry, "r1", delay_ms=0, deliveries=1, reason="R"))
     _, [again] = await rig.broker.reclaim(0, "text", "worker-2", cursor="0-0", count=10)
     assert (again.entry_id, again.deliveries) == (entry.entry_id, 2)
     assert await rig.broker.settle("worker-1", settlement(entry)) == "lost"

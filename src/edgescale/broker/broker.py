@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from edgescale.broker.clock import BrokerClock
 from edgescale.broker.commit import GroupCommit, Item
 from edgescale.broker.connection import Connection, flat_dict
 from edgescale.broker.keys import GROUP, Keys
@@ -11,13 +12,16 @@ from edgescale.broker.reconnect import persist
 from edgescale.broker.script import Argument, Script
 from edgescale.chance import Chance
 from edgescale.config import Settings
-from edgescale.errors import Conflict, GroupMissing, LaneFull
+from edgescale.errors import GroupMissing, LaneFull
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
 
 
 class Broker:
     """Tasks in Redis. Calls of one kind that arrive together share a round trip.
+
+    Attributes:
+        clock: the server's, as far as this process reclaims.
 
     Args:
         connection: to the server.
@@ -31,6 +35,7 @@ class Broker:
         self._keys = keys
         self._settings = settings
         self._chance = chance
+        self.clock = BrokerClock()
         self._log = get_log()
         self._scripts = {
             name: Script.load(name) for name in ("submit", "settle", "renew", "give_back", "reclaim", "lookup")
@@ -70,15 +75,7 @@ class Broker:
         commit = self._submits[self._keys.partition_of(envelope.request_id)]
         patience_ms = self._settings.redis_patience_ms if patience_ms is None else patience_ms
         reply = await persist(lambda: commit(item), self._chance, patience_ms=patience_ms)
-        match reply[0]:
-            case b"accepted":
-                return Receipt(accepted=True, record=submission.record(reply[1].decode()))
-            case b"known":
-                return Receipt(accepted=False, record=TaskRecord.parse(envelope.request_id, reply[1]))
-            case b"full":
-                raise LaneFull(submission.lane, cap=self._settings.cap_of(submission.lane))
-            case _:
-                raise Conflict(f"request id {envelope.request_id!r} is taken by a request with other content")
+        return Receipt.parse(submission, reply, cap=self._settings.cap_of(submission.lane))
 
     async def _flush_submits(self, partition: int, items: Sequence[tuple[Submission, str, bytes]]) -> Any:
         keys: list[str] = []
@@ -191,13 +188,14 @@ class Broker:
         Raises:
             BrokerUnavailable: Redis is away. Claimed entries may have been lost on the way; their lease starts anew.
         """
-        stream = self._keys.stream(partition, lane)
+        keys = [self._keys.stream(partition, lane), self._keys.schedule(partition, lane)]
         args: list[Argument] = [GROUP, consumer, self._settings.lease_ms, cursor, count]
         try:
-            following, claimed = await self._connection.run(self._scripts["reclaim"], [stream], args)
+            following, claimed, now_ms = await self._connection.run(self._scripts["reclaim"], keys, args)
         except GroupMissing:
             await self.ensure_group(partition, lane)
             return "0-0", []
+        self.clock.heard(int(now_ms))
         entries = [
             Entry(partition, lane, entry_id.decode(), deliveries, flat_dict(flat))
             for entry_id, deliveries, flat in claimed
@@ -234,7 +232,7 @@ class Broker:
         keys = [self._keys.dead(partition)]
         args: list[Argument] = [GROUP, self._keys.channel(partition, ""), self._settings.result_ttl_ms]
         for consumer, done in items:
-            keys += [self._keys.task(done.request_id), self._keys.stream(partition, done.entry.lane)]
+            keys += self._of_entry(partition, done.request_id, done.entry.lane)
             args += [consumer, done.entry.entry_id, done.request_id, done.kind, done.entry.lane, done.state]
             args += [done.result, done.reason, done.message, done.entry.deliveries]
         return await self._connection.run(self._scripts["settle"], keys, args)
@@ -249,11 +247,18 @@ class Broker:
         patience_ms = self._settings.redis_patience_ms
         return bool(await persist(lambda: commit((consumer, handed)), self._chance, patience_ms=patience_ms))
 
+    def _of_entry(self, partition: int, request_id: str, lane: str) -> list[str]:
+        return [
+            self._keys.task(request_id),
+            self._keys.stream(partition, lane),
+            self._keys.schedule(partition, lane),
+        ]
+
     async def _flush_give_backs(self, partition: int, items: Sequence[tuple[str, GiveBack]]) -> Any:
         keys: list[str] = []
-        args: list[Argument] = [GROUP]
+        args: list[Argument] = [GROUP, self._settings.lease_ms]
         for consumer, handed in items:
-            keys += [self._keys.task(handed.request_id), self._keys.stream(partition, handed.entry.lane)]
-            args += [consumer, handed.entry.entry_id, handed.entry.deliveries, handed.idle_ms, handed.deliveries]
+            keys += self._of_entry(partition, handed.request_id, handed.entry.lane)
+            args += [consumer, handed.entry.entry_id, handed.entry.deliveries, handed.delay_ms, handed.deliveries]
             args += [handed.reason, handed.message]
         return await self._connection.run(self._scripts["give_back"], keys, args)

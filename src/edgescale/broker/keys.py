@@ -1,6 +1,7 @@
 """Every name that EdgeScale uses in Redis.
 
     edgescale:{pN}:stream:<lane>        stream   entries queued and running; settled ones are deleted
+    edgescale:{pN}:schedule:<lane>      zset     entries that wait for longer than a lease, by when they are due
     edgescale:{pN}:task:<request_id>    hash     one task; expires after it is settled
     edgescale:{pN}:dead                 stream   dead letters with their original fields
     edgescale:{pN}:result:<inbox>       channel  request ids whose result is stored
@@ -25,7 +26,7 @@ class Name(NamedTuple):
 
     Attributes:
         partition: that it belongs to.
-        family: stream, task, dead, result, agent or agents.
+        family: stream, schedule, task, dead, result, agent or agents.
         rest: the lane, request id, inbox or agent id; empty where the family has one name only.
     """
 
@@ -58,6 +59,10 @@ class Keys:
     def stream(self, partition: int, lane: str) -> str:
         """The lane's stream; with an empty lane, the prefix of all of them."""
         return f"{self._tags[partition]}stream:{lane}"
+
+    def schedule(self, partition: int, lane: str) -> str:
+        """The lane's schedule: entry ids by milliseconds since 1970."""
+        return f"{self._tags[partition]}schedule:{lane}"
 
     def task(self, request_id: str) -> str:
         """The task's hash."""

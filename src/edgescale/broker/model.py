@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from edgescale.broker.connection import flat_dict
 from edgescale.envelope import Envelope
-from edgescale.errors import InternalError
+from edgescale.errors import Conflict, InternalError, LaneFull
 
 TerminalState = Literal["succeeded", "failed", "dead_lettered", "expired", "cancelled"]
 State = Literal["queued", "running"] | TerminalState
@@ -118,6 +118,25 @@ class Receipt:
     accepted: bool
     record: TaskRecord
 
+    @classmethod
+    def parse(cls, submission: Submission, reply: Sequence[Any], *, cap: int) -> "Receipt":
+        """What submit.lua answered to one submission.
+
+        Raises:
+            Conflict: the request id is taken by other content.
+            LaneFull: the lane is at its cap.
+        """
+        request_id = submission.envelope.request_id
+        match reply[0]:
+            case b"accepted":
+                return cls(accepted=True, record=submission.record(reply[1].decode()))
+            case b"known":
+                return cls(accepted=False, record=TaskRecord.parse(request_id, reply[1]))
+            case b"full":
+                raise LaneFull(submission.lane, cap=cap)
+            case _:
+                raise Conflict(f"request id {request_id!r} is taken by a request with other content")
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -171,14 +190,14 @@ class GiveBack:
     Attributes:
         entry: the delivery.
         request_id: whose record gets reason and message.
-        idle_ms: pretended idle time: the entry can be claimed `lease - idle` from now.
+        delay_ms: after which it can be claimed.
         deliveries: the count it goes back with; one less than its own when this delivery should not count.
         reason, message: of a failed attempt, else empty.
     """
 
     entry: Entry
     request_id: str
-    idle_ms: int
+    delay_ms: int
     deliveries: int
     reason: str = ""
     message: str = ""

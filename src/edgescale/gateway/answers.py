@@ -6,12 +6,13 @@ from fastapi import Request, Response
 from pydantic_core import to_json
 
 from edgescale.config import Settings
-from edgescale.errors import TaskFailed, WaitExpired
+from edgescale.errors import WaitExpired
 from edgescale.gateway.documents import TASK_STATES, document
 from edgescale.gateway.headers import Preferences
 from edgescale.gateway.problems import note_ids, task_location
 from edgescale.gateway.upstream import Ingestion, answer_timeout
 from edgescale.gateway.waits import watched
+from edgescale.status import task_failed
 from edgescale.v1.ingestion_service_pb2 import GetTaskRequest
 from edgescale.v1.task_pb2 import TASK_STATE_SUCCEEDED, Task
 
@@ -65,5 +66,5 @@ def task_answer(request: Request, task: Task, prefer: Preferences) -> Response:
         return json_response(task_document(task), ACCEPTED, headers)
     if task.state != TASK_STATE_SUCCEEDED:
         state = TASK_STATES.get(task.state, str(task.state))
-        raise TaskFailed(task.request_id, state=state, task_reason=task.error.reason, message=task.error.message)
+        raise task_failed(task.request_id, state=state, task_reason=task.error.reason, message=task.error.message)
     return json_response(task_document(task))

@@ -40,7 +40,7 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The task may succeed later. `delay_ms` None leaves the time to the worker's backoff."""
+    """The task may succeed later, after `delay_ms`; None leaves the time to the backoff of the kind's policy."""
 
     reason: str
     message: str
@@ -64,7 +64,10 @@ Outcome = Completed | Retry | Rejected
 
 
 class Handler(Protocol):
-    """Does the work of one kind. Execution is at-least-once: a handler may see the same request id again."""
+    """Does the work of one kind. Execution is at-least-once: a handler may see the same request id again.
+
+    It may have an attribute `policy`, a `Policy`, which says how its tasks are tried.
+    """
 
     @property
     def kind(self) -> str:
@@ -79,7 +82,8 @@ class Handler(Protocol):
 
         Raises:
             EdgeScaleError: a retryable one means `Retry`, any other one `Rejected`.
-            Exception: anything else is a defect or a passing trouble, and means `Retry`.
+            Exception: one that the policy calls final means `Rejected`; anything else is a defect or a passing trouble,
+                and means `Retry`.
         """
 
 

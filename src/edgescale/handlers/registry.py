@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from edgescale.errors import ConfigError
 from edgescale.handlers.base import Handler
+from edgescale.handlers.policy import Policy
 
 
 class Registry:
@@ -23,6 +24,10 @@ class Registry:
     def get(self, kind: str) -> Handler | None:
         """The kind's handler, or None when this worker knows none."""
         return self._handlers.get(kind)
+
+    def policy(self, kind: str) -> Policy:
+        """How the kind's tasks are tried; the usual way where its handler says nothing, or is not known."""
+        return getattr(self._handlers.get(kind), "policy", None) or Policy()
 
     def lanes(self) -> frozenset[str]:
         """The lanes that these handlers are served from."""

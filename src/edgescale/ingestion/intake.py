@@ -14,10 +14,11 @@ from edgescale.broker.model import Receipt, Submission, TaskRecord
 from edgescale.broker.waiting import Wait
 from edgescale.chance import Chance
 from edgescale.config import Settings
-from edgescale.errors import Conflict, InvalidInput, Overloaded, StoreUnavailable, TaskFailed, WaitExpired
+from edgescale.errors import Conflict, InvalidInput, Overloaded, StoreUnavailable, WaitExpired
 from edgescale.ingestion.checks import check_heartbeat, check_request_id, check_text
 from edgescale.ingestion.patience import within
 from edgescale.ingestion.submissions import FILE, of_file, of_heartbeat, of_text
+from edgescale.status import task_failed
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import bound_ids, get_log
 from edgescale.uploads.assembler import Sinks, check_metadata, store_upload
@@ -208,7 +209,7 @@ class Intake:
         if record is None:
             raise WaitExpired(submission.envelope.request_id)
         if record.state != "succeeded":
-            raise TaskFailed(record.request_id, state=record.state, task_reason=record.reason, message=record.message)
+            raise task_failed(record.request_id, state=record.state, task_reason=record.reason, message=record.message)
         return record
 
     async def task(self, request_id: str, *, wait_s: float) -> tuple[TaskRecord, int]:

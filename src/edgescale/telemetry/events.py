@@ -34,6 +34,8 @@ class Event(StrEnum):
     """A terminal state is stored; `state` says which."""
     TASK_RETRIED = "task.retried"
     """A delivery failed and the task will be delivered again."""
+    TASK_DELAYED = "task.delayed"
+    """A task that is not due yet was put back; it will be delivered again."""
     TASK_GIVEN_BACK = "task.given_back"
     """A draining worker handed a task to the others."""
     TASK_RECLAIMED = "task.reclaimed"

@@ -27,6 +27,8 @@ class Envelope(_message.Message):
     AGENT_ID_FIELD_NUMBER: _builtins.int
     FILE_ID_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    NOT_BEFORE_MS_FIELD_NUMBER: _builtins.int
+    EXPIRES_MS_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """Names the handler."""
     payload: _builtins.bytes
@@ -37,6 +39,10 @@ class Envelope(_message.Message):
     """Set for uploads; for logs and filters."""
     traceparent: _builtins.str
     """W3C trace context of the request, when it had one."""
+    not_before_ms: _builtins.int
+    """Not to be started before, in milliseconds since 1970 by the broker's clock; 0 for at once."""
+    expires_ms: _builtins.int
+    """Not to be started from then on; 0 for never too late."""
     def __init__(
         self,
         *,
@@ -45,10 +51,12 @@ class Envelope(_message.Message):
         agent_id: _builtins.str = ...,
         file_id: _builtins.str = ...,
         traceparent: _builtins.str = ...,
+        not_before_ms: _builtins.int = ...,
+        expires_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "file_id", b"file_id", "kind", b"kind", "payload", b"payload", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "expires_ms", b"expires_ms", "file_id", b"file_id", "kind", b"kind", "not_before_ms", b"not_before_ms", "payload", b"payload", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,12 +9,12 @@ from edgescale.config import Settings
 from edgescale.envelope import REQUEST_ID_FIELD, Envelope
 from edgescale.errors import EdgeScaleError, EnvelopeError
 from edgescale.handlers.base import Completed, Context, Handler, Outcome, Rejected, Retry
+from edgescale.handlers.policy import Terms
 from edgescale.handlers.registry import Registry
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import bound_ids, get_log
 from edgescale.worker.deliveries import Delivery
 
-RETRY_BASE_MS = 250
 # Reason and message travel in the trailers of a response, of which gRPC takes 8 KiB, and percent-encoding trebles them.
 MESSAGE_BYTES_MAX = 1_000
 
@@ -53,8 +53,12 @@ class Executor:
             await self._finish(delivery, self._undecodable(entry, error))
             return
         with bound_ids(request_id=envelope.request_id, file_id=envelope.file_id, agent_id=envelope.agent_id):
-            outcome = await self._run(entry, envelope)
-            await self._finish(delivery, self._ending(delivery.entry, envelope, outcome))
+            ending = self._untimely(entry, envelope)
+            if ending is None:
+                terms = self._registry.policy(envelope.kind).filled(self._settings)
+                outcome = await self._run(entry, envelope, terms)
+                ending = self._ending(delivery.entry, envelope, outcome, terms)
+            await self._finish(delivery, ending)
 
     async def _finish(self, delivery: Delivery, ending: Settlement | GiveBack) -> None:
         delivery.settling = True
@@ -68,31 +72,41 @@ class Executor:
             # The entry stays pending and unrenewed, so it is reclaimed after its lease.
             self._log.warning(Event.TASK_LOST, lane=delivery.entry.lane, error=str(error))
 
-    async def _run(self, entry: Entry, envelope: Envelope) -> Outcome:
-        if entry.deliveries > self._settings.attempts_max:
+    def _untimely(self, entry: Entry, envelope: Envelope) -> Settlement | GiveBack | None:
+        """What becomes of a task that may not be started now: it waits, without an attempt, or has expired."""
+        now_ms = self._broker.clock.now_ms()
+        if now_ms is None or not (envelope.not_before_ms or envelope.expires_ms):
+            return None
+        if 0 < envelope.expires_ms <= now_ms:
+            late_ms = now_ms - envelope.expires_ms
+            message = f"the task was to be started by its deadline, which passed {late_ms} ms ago"
+            return Settlement(entry, envelope.request_id, envelope.kind, "expired", reason="EXPIRED", message=message)
+        if now_ms < envelope.not_before_ms:
+            return GiveBack(entry, envelope.request_id, envelope.not_before_ms - now_ms, entry.deliveries - 1)
+        return None
+
+    async def _run(self, entry: Entry, envelope: Envelope, terms: Terms) -> Outcome:
+        if entry.deliveries > terms.attempts_max:
             return Retry("ATTEMPTS_EXHAUSTED", f"{entry.deliveries - 1} deliveries ended without an outcome")
         handler = self._registry.get(envelope.kind)
         if handler is None:
             # Another worker may know it, as during a rolling upgrade.
             return Retry("UNKNOWN_KIND", f"no handler for kind {envelope.kind!r}")
         self._log.debug(Event.TASK_STARTED, kind=envelope.kind, attempt=entry.deliveries)
-        return await self._handle(handler, envelope, self._context(entry, envelope))
-
-    def _context(self, entry: Entry, envelope: Envelope) -> Context:
-        return Context(
+        context = Context(
             request_id=envelope.request_id,
             kind=envelope.kind,
             attempt=entry.deliveries,
-            attempts_max=self._settings.attempts_max,
+            attempts_max=terms.attempts_max,
             accepted_ms=entry.accepted_ms,
             agent_id=envelope.agent_id,
             file_id=envelope.file_id,
         )
+        return await self._handle(handler, envelope, context, terms)
 
-    async def _handle(self, handler: Handler, envelope: Envelope, context: Context) -> Outcome:
+    async def _handle(self, handler: Handler, envelope: Envelope, context: Context, terms: Terms) -> Outcome:
         """The handler's outcome; whatever it raises becomes one."""
-        timeout_ms = self._settings.handler_timeout_ms
-        term = asyncio.timeout(timeout_ms / 1000)
+        term = asyncio.timeout(terms.timeout_ms / 1000)
         try:
             async with term:
                 return _checked(await handler.handle(envelope.payload, context))
@@ -100,29 +114,29 @@ class Executor:
             return (Retry if error.retryable else Rejected)(error.reason, str(error))
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, TimeoutError) and term.expired():
-                return Retry("TIMEOUT", f"the handler took longer than {timeout_ms} ms")
+                return Retry("TIMEOUT", f"the handler took longer than {terms.timeout_ms} ms")
             if isinstance(error, asyncio.CancelledError) and _told_to_stop():
                 raise
             self._log.exception(Event.HANDLER_FAILED, kind=envelope.kind, attempt=context.attempt)
             # The type alone: messages of foreign errors may hold what callers must not see.
-            return Retry("HANDLER_ERROR", f"the handler raised {type(error).__name__}")
+            kind = Rejected if isinstance(error, terms.final) else Retry
+            return kind("HANDLER_ERROR", f"the handler raised {type(error).__name__}")
 
-    def _ending(self, entry: Entry, envelope: Envelope, outcome: Outcome) -> Settlement | GiveBack:
+    def _ending(self, entry: Entry, envelope: Envelope, outcome: Outcome, terms: Terms) -> Settlement | GiveBack:
         request_id, kind = envelope.request_id, envelope.kind
         if isinstance(outcome, Completed):
             return Settlement(entry, request_id, kind, "succeeded", result=outcome.result)
         reason, message = _bounded(outcome.reason), _bounded(outcome.message)
-        if isinstance(outcome, Retry) and entry.deliveries < self._settings.attempts_max:
-            idle_ms = self._settings.lease_ms - self._delay_ms(entry, outcome.delay_ms)
-            return GiveBack(entry, request_id, idle_ms, entry.deliveries, reason=reason, message=message)
+        if isinstance(outcome, Retry) and entry.deliveries < terms.attempts_max:
+            delay_ms = self._delay_ms(entry, outcome.delay_ms, terms)
+            return GiveBack(entry, request_id, delay_ms, entry.deliveries, reason=reason, message=message)
         state: TerminalState = "dead_lettered" if isinstance(outcome, Retry) else "failed"
         return Settlement(entry, request_id, kind, state, reason=reason, message=message)
 
-    def _delay_ms(self, entry: Entry, asked_ms: int | None) -> int:
-        """Exponential with full jitter; at most a lease, for the pending list is where the entry waits."""
-        bound_ms = min(RETRY_BASE_MS * 2 ** (entry.deliveries - 1), self._settings.lease_ms)
-        delay_ms = self._chance.uniform(0, bound_ms) if asked_ms is None else asked_ms
-        return min(int(delay_ms), self._settings.lease_ms)
+    def _delay_ms(self, entry: Entry, asked_ms: int | None, terms: Terms) -> int:
+        if asked_ms is not None:
+            return max(asked_ms, 0)
+        return int(self._chance.uniform(0, terms.pause_max_ms(entry.deliveries)))
 
     def _undecodable(self, entry: Entry, error: EnvelopeError) -> Settlement:
         named = entry.fields.get(REQUEST_ID_FIELD, b"").decode(errors="replace")
@@ -143,13 +157,16 @@ class Executor:
 
     async def _retry(self, handed: GiveBack) -> None:
         kept = await self._broker.give_back(self._consumer, handed)
+        if kept and not handed.reason:
+            self._log.info(Event.TASK_DELAYED, lane=handed.entry.lane, due_in_ms=handed.delay_ms)
+            return
         self._log.warning(
             Event.TASK_RETRIED if kept else Event.TASK_LOST,
             lane=handed.entry.lane,
             attempt=handed.entry.deliveries,
             reason=handed.reason,
             error=handed.message,
-            retry_in_ms=self._settings.lease_ms - handed.idle_ms,
+            retry_in_ms=handed.delay_ms,
         )
 
 

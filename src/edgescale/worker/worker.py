@@ -177,7 +177,7 @@ class Worker:
         """Let others claim the entry at once; this delivery does not count as an attempt."""
         entry = delivery.entry
         request_id = entry.fields.get(REQUEST_ID_FIELD, b"").decode(errors="replace")
-        handed = GiveBack(entry, request_id, idle_ms=self._settings.lease_ms, deliveries=entry.deliveries - 1)
+        handed = GiveBack(entry, request_id, delay_ms=0, deliveries=entry.deliveries - 1)
         await delivery.let_go()
         try:
             given = await self._broker.give_back(self.consumer, handed)

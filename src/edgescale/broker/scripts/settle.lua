@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Ends a batch of deliveries: stores the terminal state, removes the entry, wakes the waiters, all or nothing.
 --
--- KEYS  [1] dead letters, then for item i: [2i] task hash, [2i+1] stream
+-- KEYS  [1] dead letters, then for item i: [3i-1] task hash, [3i] stream, [3i+1] schedule
 -- ARGV  [1] group  [2] channel prefix  [3] how long the record is kept, in milliseconds
 --       then for each item 10 values: consumer, entry, request id, kind, lane, state, result, reason, message, attempts
 -- Reply for each item one of
@@ -30,8 +30,8 @@ local function bury(dead, stream, consumer, entry, request_id, kind, lane, reaso
 end
 
 local replies = {}
-for item = 1, (#KEYS - 1) / 2 do
-  local task, stream = KEYS[2 * item], KEYS[2 * item + 1]
+for item = 1, (#KEYS - 1) / 3 do
+  local task, stream, schedule = KEYS[3 * item - 1], KEYS[3 * item], KEYS[3 * item + 1]
   local consumer, entry, request_id, kind, lane, state, result, reason, message, attempts =
     unpack(ARGV, 10 * item - 6, 10 * item + 3)
   local known = redis.call('HMGET', task, 'state', 'settled_by', 'settled_entry', 'attempts')
@@ -56,6 +56,7 @@ for item = 1, (#KEYS - 1) / 2 do
   if owner then
     redis.call('XACK', stream, group, entry)
     redis.call('XDEL', stream, entry)
+    redis.call('ZREM', schedule, entry)
   end
   if replies[item] ~= 'lost' then
     notify(task, channel_prefix, request_id)

@@ -87,12 +87,14 @@ def _leaves_nothing(
 
 
 def _handed_over(case: Case, history: History, entry: Entry, delivery: Delivery) -> None:
-    """What was handed back without an attempt being counted can be taken at once."""
+    """What was handed back without an attempt being counted can be taken at once, or when it is due."""
     returned = delivery.returned
     if returned is None or returned.end is None or returned.phase != "ok" or not delivery.drained:
         return
     case.counts["handed_back"] += 1
-    bound_ns = history.view(Capacity).claimed_late(entry, delivery, returned.end.time_ns, 0)
+    bound_ns = history.view(Capacity).claimed_late(
+        entry, delivery, returned.end.time_ns, returned.start.number("delay_ms") * NS_PER_MS
+    )
     if bound_ns is not None:
         sentence = f"{entry.request_id} was handed back, and nobody took it within {bound_ns // NS_PER_MS} ms"
         case.find("not_handed_over", sentence, delivery.event, returned.end)

@@ -74,7 +74,7 @@ def _retried(case: Case, history: History, entry: Entry, held: Delivery) -> None
     if returned is None or returned.end is None or returned.phase != "ok" or held.drained:
         return
     case.counts["retries"] += 1
-    delay_ns = max(_lease_ns(history) - returned.start.number("idle_ms") * NS_PER_MS, 0)
+    delay_ns = returned.start.number("delay_ms") * NS_PER_MS
     bound_ns = history.view(Capacity).claimed_late(entry, held, returned.end.time_ns, delay_ns)
     if bound_ns is not None:
         sentence = f"{entry.request_id} was to be tried again, and was not within {_ms(bound_ns)} ms"

@@ -106,8 +106,8 @@ WORKER_MUTANTS = (
         (
             Edit(
                 f"{EXECUTOR}._ending",
-                "entry.deliveries < self._settings.attempts_max:",
-                "entry.deliveries < self._settings.attempts_max - 1:",
+                "entry.deliveries < terms.attempts_max:",
+                "entry.deliveries < terms.attempts_max - 1:",
             ),
         ),
     ),
@@ -117,8 +117,8 @@ WORKER_MUTANTS = (
         "P5",
         "A task that fails is tried again without end.",
         (
-            Edit(f"{EXECUTOR}._run", "if entry.deliveries > self._settings.attempts_max:", "if False:"),
-            Edit(f"{EXECUTOR}._ending", " and entry.deliveries < self._settings.attempts_max:", ":"),
+            Edit(f"{EXECUTOR}._run", "if entry.deliveries > terms.attempts_max:", "if False:"),
+            Edit(f"{EXECUTOR}._ending", " and entry.deliveries < terms.attempts_max:", ":"),
         ),
     ),
     # Seen with a task that uses up its tries.
@@ -178,7 +178,7 @@ WORKER_MUTANTS = (
         "handed_back_with_lease",
         "P6",
         "What a stopping worker hands back can be taken only when its lease has run out.",
-        (Edit(f"{WORKER}._give_back", "idle_ms=self._settings.lease_ms", "idle_ms=0"),),
+        (Edit(f"{WORKER}._give_back", "delay_ms=0", "delay_ms=self._settings.lease_ms"),),
     ),
     # Seen as above, at a task's last try.
     Mutant(

@@ -114,7 +114,7 @@ class RecordingBroker(Broker):
             "attempt": handed.entry.deliveries,
             "consumer": consumer,
             "deliveries": handed.deliveries,
-            "idle_ms": handed.idle_ms,
+            "delay_ms": handed.delay_ms,
         }
         return await self._recorded("give_back", handed.request_id, fields, super().give_back(consumer, handed))
 
