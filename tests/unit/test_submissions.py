@@ -2,11 +2,12 @@
 
 from edgescale.broker.model import Submission
 from edgescale.ingestion.submissions import of_text
+from edgescale.v1.task_pb2 import Schedule
 from edgescale.v1.text_pb2 import TextInput
 
 
 def submitted(text: TextInput) -> Submission:
-    return of_text(text, request_id="r1", traceparent="")
+    return of_text(text, request_id="r1", traceparent="", schedule=Schedule())
 
 
 def test_asking_for_the_usual_number_of_terms_is_the_same_as_leaving_it_open() -> None:
@@ -22,3 +23,22 @@ def test_the_senders_text_is_left_as_it_is() -> None:
     submitted(text)
 
     assert text == TextInput(text="x")
+
+
+def test_a_schedule_is_the_envelopes_and_makes_no_other_request() -> None:
+    text, schedule = TextInput(text="x"), Schedule()
+    schedule.not_before.FromMilliseconds(1_700_000_000_123)
+    schedule.expire_time.FromMilliseconds(1_700_000_009_000)
+    scheduled = of_text(text, request_id="r1", traceparent="", schedule=schedule)
+
+    assert (scheduled.envelope.not_before_ms, scheduled.envelope.expires_ms) == (1_700_000_000_123, 1_700_000_009_000)
+    assert scheduled.digest == submitted(text).digest
+    assert (submitted(text).envelope.not_before_ms, submitted(text).envelope.expires_ms) == (0, 0)
+
+
+def test_a_deadline_before_1970_is_past_and_not_absent() -> None:
+    schedule = Schedule()
+    schedule.expire_time.FromMilliseconds(-5)
+    late = of_text(TextInput(text="x"), request_id="r1", traceparent="", schedule=schedule)
+
+    assert late.envelope.expires_ms == 1

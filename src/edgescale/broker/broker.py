@@ -232,7 +232,7 @@ class Broker:
         keys = [self._keys.dead(partition)]
         args: list[Argument] = [GROUP, self._keys.channel(partition, ""), self._settings.result_ttl_ms]
         for consumer, done in items:
-            keys += self._of_entry(partition, done.request_id, done.entry.lane)
+            keys += self._keys.of_entry(partition, done.request_id, done.entry.lane)
             args += [consumer, done.entry.entry_id, done.request_id, done.kind, done.entry.lane, done.state]
             args += [done.result, done.reason, done.message, done.entry.deliveries]
         return await self._connection.run(self._scripts["settle"], keys, args)
@@ -247,18 +247,11 @@ class Broker:
         patience_ms = self._settings.redis_patience_ms
         return bool(await persist(lambda: commit((consumer, handed)), self._chance, patience_ms=patience_ms))
 
-    def _of_entry(self, partition: int, request_id: str, lane: str) -> list[str]:
-        return [
-            self._keys.task(request_id),
-            self._keys.stream(partition, lane),
-            self._keys.schedule(partition, lane),
-        ]
-
     async def _flush_give_backs(self, partition: int, items: Sequence[tuple[str, GiveBack]]) -> Any:
         keys: list[str] = []
         args: list[Argument] = [GROUP, self._settings.lease_ms]
         for consumer, handed in items:
-            keys += self._of_entry(partition, handed.request_id, handed.entry.lane)
+            keys += self._keys.of_entry(partition, handed.request_id, handed.entry.lane)
             args += [consumer, handed.entry.entry_id, handed.entry.deliveries, handed.delay_ms, handed.deliveries]
             args += [handed.reason, handed.message]
         return await self._connection.run(self._scripts["give_back"], keys, args)

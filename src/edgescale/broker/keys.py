@@ -68,6 +68,10 @@ class Keys:
         """The task's hash."""
         return f"{self._tags[self.partition_of(request_id)]}task:{request_id}"
 
+    def of_entry(self, partition: int, request_id: str, lane: str) -> list[str]:
+        """Task, stream and schedule: all that tells of an entry."""
+        return [self.task(request_id), self.stream(partition, lane), self.schedule(partition, lane)]
+
     def dead(self, partition: int) -> str:
         """The stream of dead letters."""
         return f"{self._tags[partition]}dead"

@@ -105,6 +105,7 @@ class Client:
         top_terms: int = 0,
         request_id: str = "",
         respond_async: bool = False,
+        schedule: task_pb2.Schedule | None = None,
         timeout_s: float | None = 60.0,
     ) -> task_pb2.Task:
         """Have a text analysed; returns the succeeded task, its result in `result.text_analysis`.
@@ -114,6 +115,7 @@ class Client:
             top_terms: how many of the most frequent terms to return; 10 when 0.
             request_id: made here when empty.
             respond_async: return once the task is accepted; `task` brings the result later.
+            schedule: when it may be started; at once, and however late, when None.
             timeout_s: None for the server's default.
 
         Raises:
@@ -126,6 +128,7 @@ class Client:
                 input=text_pb2.TextInput(text=text, top_terms=top_terms),
                 request_id=self._id(request_id),
                 respond_async=respond_async,
+                schedule=schedule,
             )
         return (await self._call(self._stub.AnalyzeText(request, timeout=timeout_s))).task
 
@@ -139,6 +142,7 @@ class Client:
         sha256: str = "",
         request_id: str = "",
         respond_async: bool = False,
+        schedule: task_pb2.Schedule | None = None,
         timeout_s: float | None = None,
     ) -> task_pb2.Task:
         """Stream a file; returns the succeeded task, its report in `result.file_report`.
@@ -151,6 +155,7 @@ class Client:
             sha256: checked against what arrives, when given.
             request_id: made here when empty.
             respond_async: return once the task is accepted; `task` brings the report later.
+            schedule: when it may be started; at once, and however late, when None.
             timeout_s: None for as long as the upload takes.
 
         Raises:
@@ -171,6 +176,7 @@ class Client:
                 request_id=self._id(request_id),
                 respond_async=respond_async,
                 explicit_end=True,
+                schedule=schedule,
             )
         chunks = read(source) if isinstance(source, Path) else source
         return (await upload(self._stub.UploadFile(timeout=timeout_s), start, chunks)).task

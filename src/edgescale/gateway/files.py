@@ -3,18 +3,22 @@
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
+from pydantic import AwareDatetime
 
 from edgescale.config import Settings
 from edgescale.errors import NotFound, Overloaded, Unavailable, UnsupportedMediaType
 from edgescale.gateway.answers import ACCEPTED, OK, get_task, is_settled, task_answer
 from edgescale.gateway.headers import Preferences, idempotency_key, require_plain_coding, trace_metadata
-from edgescale.gateway.models import TaskDocument
+from edgescale.gateway.models import EXPIRE_TIME, NOT_BEFORE, TaskDocument
 from edgescale.gateway.openapi import FILE_BODY, FILE_HEADERS, responses
 from edgescale.gateway.problems import note_ids
+from edgescale.gateway.schedules import schedule_of
 from edgescale.gateway.uploads import Parts, form_parts, messages, raw_parts, upload
 from edgescale.gateway.upstream import Ingestion
 from edgescale.v1.task_pb2 import Task
 
+NotBefore = Annotated[AwareDatetime | None, Query(description=NOT_BEFORE)]
+ExpireTime = Annotated[AwareDatetime | None, Query(description=EXPIRE_TIME)]
 Name = Annotated[str | None, Query(description="The file's name; goes before the one in Content-Disposition.")]
 
 
@@ -37,7 +41,9 @@ class FileRoutes:
             openapi_extra=FILE_BODY | FILE_HEADERS,
         )
 
-    async def receive(self, request: Request, name: Name = None) -> Response:
+    async def receive(
+        self, request: Request, name: Name = None, not_before: NotBefore = None, expire_time: ExpireTime = None
+    ) -> Response:
         """The body is the file, or a form that holds it. Either is passed on while it arrives.
 
         In a form, the fields `sha256` and `name` are optional and come before the part `file`, whose bytes go straight
@@ -46,7 +52,8 @@ class FileRoutes:
         prefer = Preferences.of(request.headers, self._settings)
         key = idempotency_key(request.headers)
         note_ids(request, request_id=key)
-        outgoing = messages(self._parts(request, name), key, self._settings.upload_bytes_max)
+        schedule = schedule_of(not_before, expire_time)
+        outgoing = messages(self._parts(request, name), key, self._settings.upload_bytes_max, schedule)
         task = await upload(self._ingestion, request, outgoing, trace_metadata(request.headers))
         note_ids(request, request_id=task.request_id, file_id=task.file_id)
         if prefer.wait_ms and not is_settled(task):

@@ -6,6 +6,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
 SEQUENCE_MAX = 2**53 - 1
 METRICS_MAX = 64
+NOT_BEFORE = "The task is not started before; RFC 3339 with an offset."
+EXPIRE_TIME = "A task that was not started by then expires, and is answered with 504; RFC 3339 with an offset."
 
 
 class Incoming(BaseModel):
@@ -50,6 +52,8 @@ class TextAnalysisRequest(Incoming):
 
     text: str = Field(min_length=1, description="The text; its UTF-8 is limited by EDGESCALE_TEXT_BYTES_MAX.")
     top_terms: int = Field(10, ge=1, le=100, description="How many of the most frequent terms to return.")
+    not_before: AwareDatetime | None = Field(None, description=NOT_BEFORE)
+    expire_time: AwareDatetime | None = Field(None, description=EXPIRE_TIME)
 
 
 class HeartbeatAccepted(BaseModel):

@@ -11,6 +11,7 @@ from edgescale.gateway.headers import Preferences, idempotency_key, trace_metada
 from edgescale.gateway.models import TaskDocument, TextAnalysisRequest
 from edgescale.gateway.openapi import TASK_HEADERS, json_body, responses
 from edgescale.gateway.problems import note_ids
+from edgescale.gateway.schedules import schedule_of
 from edgescale.gateway.upstream import Ingestion, answer_timeout
 from edgescale.gateway.waits import watched
 from edgescale.v1.ingestion_service_pb2 import AnalyzeTextRequest
@@ -72,6 +73,7 @@ class TextRoutes:
             input=TextInput(text=body.text, top_terms=body.top_terms),
             request_id=request_id,
             respond_async=not wait_ms,
+            schedule=schedule_of(body.not_before, body.expire_time),
         )
         timeout_s = wait_ms / 1000 or answer_timeout(self._settings)
         call = self._ingestion.unary.AnalyzeText(message, timeout=timeout_s, metadata=trace_metadata(request.headers))

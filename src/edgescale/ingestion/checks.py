@@ -8,7 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from edgescale.errors import InvalidInput, TooLarge
-from edgescale.v1 import heartbeat_pb2, text_pb2
+from edgescale.v1 import heartbeat_pb2, task_pb2, text_pb2
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:~-]{1,128}")
 # Version, trace id, parent id, flags; neither id is all zeros. Source: W3C Trace Context, 3.2.
@@ -74,6 +74,21 @@ def check_text(text: text_pb2.TextInput, *, text_bytes_max: int) -> None:
         raise TooLarge("input.text", f"must be at most {text_bytes_max} bytes of UTF-8, not {text_bytes}")
     if text.top_terms > TOP_TERMS_MAX:
         raise InvalidInput("input.top_terms", f"must be at most {TOP_TERMS_MAX}, not {text.top_terms}")
+
+
+def check_schedule(schedule: task_pb2.Schedule) -> None:
+    """When a task may be started.
+
+    Raises:
+        InvalidInput: a time is out of range, or the end is not after the beginning.
+    """
+    for name in ("not_before", "expire_time"):
+        if schedule.HasField(name):
+            _check_time(f"schedule.{name}", getattr(schedule, name))
+    if schedule.HasField("not_before") and schedule.HasField("expire_time"):
+        begins_ms, ends_ms = schedule.not_before.ToMilliseconds(), schedule.expire_time.ToMilliseconds()
+        if ends_ms <= begins_ms:
+            raise InvalidInput("schedule.expire_time", "must be after schedule.not_before")
 
 
 def check_wait(wait: Duration) -> None:

@@ -6,7 +6,6 @@ Every method either answers or raises one of the tree; an accepted task is never
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Protocol
 
 from edgescale.broker.broker import Broker
 from edgescale.broker.inbox import Inbox
@@ -15,21 +14,14 @@ from edgescale.broker.waiting import Wait
 from edgescale.chance import Chance
 from edgescale.config import Settings
 from edgescale.errors import Conflict, InvalidInput, Overloaded, StoreUnavailable, WaitExpired
-from edgescale.ingestion.checks import check_heartbeat, check_request_id, check_text
+from edgescale.ingestion.checks import check_heartbeat, check_request_id, check_schedule, check_text
 from edgescale.ingestion.patience import within
 from edgescale.ingestion.submissions import FILE, of_file, of_heartbeat, of_text
 from edgescale.status import task_failed
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import bound_ids, get_log
-from edgescale.uploads.assembler import Sinks, check_metadata, store_upload
-from edgescale.v1 import file_pb2, heartbeat_pb2, text_pb2
-
-
-class Files(Sinks, Protocol):
-    """Where files are kept; `edgescale.uploads.store.BlobStore` is one."""
-
-    async def delete(self, file_id: str) -> None:
-        """Remove a file; one that is not there is as good as removed."""
+from edgescale.uploads.assembler import Files, check_metadata, store_upload
+from edgescale.v1 import file_pb2, heartbeat_pb2, task_pb2, text_pb2
 
 
 class Intake:
@@ -72,7 +64,14 @@ class Intake:
             return await self._submit(submission, inbox="", wait_s=wait_s)
 
     async def analyze(
-        self, text: text_pb2.TextInput, *, request_id: str, traceparent: str, wait_s: float, respond_async: bool
+        self,
+        text: text_pb2.TextInput,
+        *,
+        request_id: str,
+        traceparent: str,
+        wait_s: float,
+        respond_async: bool,
+        schedule: task_pb2.Schedule,
     ) -> TaskRecord:
         """Queue a text and wait for its analysis.
 
@@ -82,6 +81,7 @@ class Intake:
             traceparent: W3C trace context, or empty.
             wait_s: how long the caller will listen.
             respond_async: answer once the task is accepted.
+            schedule: when it may be started.
 
         Returns:
             The succeeded task's record; with `respond_async`, the task's record as it stands.
@@ -90,8 +90,9 @@ class Intake:
             InvalidInput, Conflict, Overloaded, Unavailable, WaitExpired, TaskFailed: see `edgescale.errors`.
         """
         check_text(text, text_bytes_max=self._settings.text_bytes_max)
+        check_schedule(schedule)
         request_id = self._request_id(request_id)
-        submission = of_text(text, request_id=request_id, traceparent=traceparent)
+        submission = of_text(text, request_id=request_id, traceparent=traceparent, schedule=schedule)
         give_up = self._now() + wait_s
         with bound_ids(request_id=request_id), self._inbox.expect(request_id) as wait:
             receipt = await self._submit(submission, inbox=self._inbox.name, wait_s=wait_s)
@@ -108,6 +109,7 @@ class Intake:
         traceparent: str,
         wait_s: float | None,
         respond_async: bool,
+        schedule: task_pb2.Schedule,
     ) -> TaskRecord:
         """Store a file, queue it and wait for its report.
 
@@ -121,6 +123,7 @@ class Intake:
             wait_s: how long the caller will listen, the upload included; None for as long as the upload takes and
                 the usual wait after it.
             respond_async: answer once the task is accepted.
+            schedule: when it may be started.
 
         Returns:
             The succeeded task's record; with `respond_async`, the task's record as it stands.
@@ -129,13 +132,14 @@ class Intake:
             InvalidInput, Conflict, Overloaded, Unavailable, WaitExpired, TaskFailed: see `edgescale.errors`.
         """
         check_metadata(metadata, upload_bytes_max=self._settings.upload_bytes_max)
+        check_schedule(schedule)
         request_id = self._request_id(request_id)
         file_id = self._chance.new_id()
         listens_until = None if wait_s is None else self._now() + wait_s
         with bound_ids(request_id=request_id, file_id=file_id):
             await within(self._patience_ms(wait_s) / 1000, self._broker.room(FILE))
             reference = await self._store_file(file_id, metadata, chunks)
-            submission = of_file(reference, request_id=request_id, traceparent=traceparent)
+            submission = of_file(reference, request_id=request_id, traceparent=traceparent, schedule=schedule)
             give_up = self._give_up(listens_until)
             with self._inbox.expect(request_id) as wait:
                 receipt = await self._submit_file(submission, give_up - self._now())
@@ -143,7 +147,7 @@ class Intake:
                     return receipt.record
                 # Should Redis lose the task, it is to be submitted again with the copy that was kept.
                 reference.file_id = receipt.record.file_id
-                submission = of_file(reference, request_id=request_id, traceparent=traceparent)
+                submission = of_file(reference, request_id=request_id, traceparent=traceparent, schedule=schedule)
                 return await self._answer(wait, submission, receipt, give_up)
 
     def _give_up(self, listens_until: float | None) -> float:

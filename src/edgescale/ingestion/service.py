@@ -76,6 +76,7 @@ class IngestionService(ingestion_service_pb2_grpc.IngestionServiceServicer):
             traceparent=_traceparent(context),
             wait_s=self._wait_s(context),
             respond_async=request.respond_async,
+            schedule=request.schedule,
         )
         record = await self._guard(context, self.requests, call)
         return ingestion_service_pb2.AnalyzeTextResponse(task=to_task(record))
@@ -99,6 +100,7 @@ class IngestionService(ingestion_service_pb2_grpc.IngestionServiceServicer):
             traceparent=_traceparent(context),
             wait_s=_listens_s(context),
             respond_async=first.start.respond_async,
+            schedule=first.start.schedule,
         )
         return ingestion_service_pb2.UploadFileResponse(task=to_task(record))
 

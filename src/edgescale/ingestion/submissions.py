@@ -2,7 +2,7 @@
 
 from edgescale.broker.model import Submission
 from edgescale.envelope import Envelope, digest
-from edgescale.v1 import file_pb2, heartbeat_pb2, text_pb2
+from edgescale.v1 import file_pb2, heartbeat_pb2, task_pb2, text_pb2
 
 # Each built-in kind has a lane of its own, of the same name.
 HEARTBEAT, TEXT, FILE = "heartbeat", "text", "file"
@@ -20,18 +20,38 @@ def of_heartbeat(beat: heartbeat_pb2.Heartbeat, *, request_id: str, traceparent:
     return Submission(envelope, HEARTBEAT, digest(content.SerializeToString(deterministic=True)))
 
 
-def of_text(text: text_pb2.TextInput, *, request_id: str, traceparent: str) -> Submission:
+def of_text(text: text_pb2.TextInput, *, request_id: str, traceparent: str, schedule: task_pb2.Schedule) -> Submission:
     """A text to analyse. Whether the usual number of terms is asked for in so many words makes no difference."""
     meant = text_pb2.TextInput()
     meant.CopyFrom(text)
     meant.top_terms = text.top_terms or TOP_TERMS_USUAL
     payload = meant.SerializeToString(deterministic=True)
-    return Submission(Envelope(request_id, TEXT, payload, traceparent=traceparent), TEXT, digest(payload))
+    begins_ms, ends_ms = _times(schedule)
+    envelope = Envelope(request_id, TEXT, payload, traceparent=traceparent, not_before_ms=begins_ms, expires_ms=ends_ms)
+    return Submission(envelope, TEXT, digest(payload))
 
 
-def of_file(reference: file_pb2.FileReference, *, request_id: str, traceparent: str) -> Submission:
+def of_file(
+    reference: file_pb2.FileReference, *, request_id: str, traceparent: str, schedule: task_pb2.Schedule
+) -> Submission:
     """A stored file. Each attempt to send it has a file id of its own; the content is what must be the same."""
     payload = reference.SerializeToString(deterministic=True)
-    envelope = Envelope(request_id, FILE, payload, file_id=reference.file_id, traceparent=traceparent)
+    begins_ms, ends_ms = _times(schedule)
+    envelope = Envelope(
+        request_id,
+        FILE,
+        payload,
+        file_id=reference.file_id,
+        traceparent=traceparent,
+        not_before_ms=begins_ms,
+        expires_ms=ends_ms,
+    )
     content = [reference.metadata.name, reference.metadata.content_type, reference.sha256]
     return Submission(envelope, FILE, digest(*(part.encode() for part in content)))
+
+
+def _times(schedule: task_pb2.Schedule) -> tuple[int, int]:
+    """For the envelope, where 0 stands for none. What lies before 1970 is past."""
+    begins_ms = max(schedule.not_before.ToMilliseconds(), 0)
+    ends_ms = max(schedule.expire_time.ToMilliseconds(), 1) if schedule.HasField("expire_time") else 0
+    return begins_ms, ends_ms

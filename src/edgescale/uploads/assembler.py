@@ -24,10 +24,17 @@ class Sink(Protocol):
 
 
 class Sinks(Protocol):
-    """Where files go; `edgescale.uploads.store.BlobStore` is one."""
+    """Where files go."""
 
     def writer(self, file_id: str) -> AbstractAsyncContextManager[Sink]:
         """A sink that keeps the file when the block ends well, and nothing of it otherwise."""
+
+
+class Files(Sinks, Protocol):
+    """Where files are kept; `edgescale.uploads.store.BlobStore` is one."""
+
+    async def delete(self, file_id: str) -> None:
+        """Remove a file; one that is not there is as good as removed."""
 
 
 def check_metadata(metadata: file_pb2.FileMetadata, *, upload_bytes_max: int) -> None:

@@ -76,21 +76,25 @@ class AnalyzeTextRequest(_message.Message):
     INPUT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     RESPOND_ASYNC_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     respond_async: _builtins.bool
     """Answer as soon as the task is accepted."""
     @_builtins.property
     def input(self) -> _text_pb2.TextInput: ...
+    @_builtins.property
+    def schedule(self) -> _task_pb2.Schedule: ...
     def __init__(
         self,
         *,
         input: _text_pb2.TextInput | None = ...,
         request_id: _builtins.str = ...,
         respond_async: _builtins.bool = ...,
+        schedule: _task_pb2.Schedule | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "schedule", b"schedule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "request_id", b"request_id", "respond_async", b"respond_async"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "request_id", b"request_id", "respond_async", b"respond_async", "schedule", b"schedule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -158,6 +162,7 @@ class UploadFileStart(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     RESPOND_ASYNC_FIELD_NUMBER: _builtins.int
     EXPLICIT_END_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     respond_async: _builtins.bool
     """Answer as soon as the task is accepted."""
@@ -167,6 +172,8 @@ class UploadFileStart(_message.Message):
     """
     @_builtins.property
     def metadata(self) -> _file_pb2.FileMetadata: ...
+    @_builtins.property
+    def schedule(self) -> _task_pb2.Schedule: ...
     def __init__(
         self,
         *,
@@ -174,10 +181,11 @@ class UploadFileStart(_message.Message):
         request_id: _builtins.str = ...,
         respond_async: _builtins.bool = ...,
         explicit_end: _builtins.bool = ...,
+        schedule: _task_pb2.Schedule | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "schedule", b"schedule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["explicit_end", b"explicit_end", "metadata", b"metadata", "request_id", b"request_id", "respond_async", b"respond_async"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explicit_end", b"explicit_end", "metadata", b"metadata", "request_id", b"request_id", "respond_async", b"respond_async", "schedule", b"schedule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -177,7 +177,7 @@ async def test_a_repeated_request_hears_that_its_task_failed_even_when_it_does_n
 
     response = await client.post("/v1/text-analyses", json={"text": "hello"}, headers={"Prefer": "respond-async"})
 
-    document = problem_of(response, 422, "TASK_FAILED")
+    document = problem_of(response, 504, "TASK_EXPIRED")
     assert (document["state"], document["task_reason"]) == ("expired", "TOO_LATE")
 
 

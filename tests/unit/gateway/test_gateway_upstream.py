@@ -15,6 +15,7 @@ SAMPLES: dict[type[errors.EdgeScaleError], errors.EdgeScaleError] = {
     errors.LaneFull: errors.LaneFull("text", cap=1),
     errors.WaitExpired: errors.WaitExpired("r"),
     errors.TaskFailed: errors.TaskFailed("r", state="failed", task_reason="WHY", message="because"),
+    errors.TaskExpired: errors.TaskExpired("r", state="expired", task_reason="EXPIRED", message="too late"),
 }
 
 
