@@ -4,6 +4,8 @@ A line is a command, behind the number of the connection that sends it.
 """
 
 FOUND = [
+    # A cursor of no characters at all is 0 before Redis 7.2.
+    "0 SCAN '' COUNT 100 MATCH s*",
     # A limit of -1 is none, and so is no limit in the wrong place.
     "0 ZRANGE z0 0 1 LIMIT 0 -1",
     "0 ZRANGE z0 0 1 LIMIT 0 1",

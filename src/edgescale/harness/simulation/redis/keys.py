@@ -109,8 +109,11 @@ def keys(client: Client, argv: list[bytes]) -> Reply:
 @command("scan", -2)
 def scan(client: Client, argv: list[bytes]) -> Reply:
     """SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]: all at once, as the server may."""
-    unsigned(argv[1], b"ERR invalid cursor")
-    options = _scan_options(argv[2:], modern=client.model.flavour.modern)
+    modern = client.model.flavour.modern
+    # To the C library, by which servers went before Redis 7.2, nothing at all is a number: 0.
+    if argv[1] or modern:
+        unsigned(argv[1], b"ERR invalid cursor")
+    options = _scan_options(argv[2:], modern=modern)
     pattern, kind = glob(options.get(b"MATCH", b"*")), options.get(b"TYPE", b"").lower()
     found = [key for key in client.keyspace.live_keys() if pattern.fullmatch(key)]
     return [b"0", [key for key in found if kind in {b"", TYPE_NAMES[type(client.keyspace.values[key])]}]]
