@@ -45,9 +45,17 @@ def _undisturbed() -> Iterator[None]:
 # --- all kinds of requests, all kinds of troubles ---------------------------------------------------------------------
 
 
-async def text(world: World, script: str, request_id: str = "r", *, deadline_s: float = 20, **how: bool) -> Answer:
+async def text(
+    world: World, script: str, request_id: str = "r", *, deadline_s: float = 20, respond_async: bool = False
+) -> Answer:
     return await submit_text(
-        world, "client", gateway_of(world), script, request_id=request_id, deadline_s=deadline_s, **how
+        world,
+        "client",
+        gateway_of(world),
+        script,
+        request_id=request_id,
+        deadline_s=deadline_s,
+        respond_async=respond_async,
     )
 
 

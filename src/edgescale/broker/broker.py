@@ -190,12 +190,13 @@ class Broker:
         """
         keys = [self._keys.stream(partition, lane), self._keys.schedule(partition, lane)]
         args: list[Argument] = [GROUP, consumer, self._settings.lease_ms, cursor, count]
+        asked = self.clock.ask()
         try:
             following, claimed, now_ms = await self._connection.run(self._scripts["reclaim"], keys, args)
         except GroupMissing:
             await self.ensure_group(partition, lane)
             return "0-0", []
-        self.clock.heard(int(now_ms))
+        self.clock.heard(int(now_ms), asked)
         entries = [
             Entry(partition, lane, entry_id.decode(), deliveries, flat_dict(flat))
             for entry_id, deliveries, flat in claimed

@@ -6,9 +6,10 @@ times are of one clock. Readers pass over operations and fields they do not know
 
     | actor       | operation | phase  | fields                                                                        |
     |-------------|-----------|--------|-------------------------------------------------------------------------------|
-    | client-3    | submit    | invoke | kind, lane, digest, deadline_ns=null, respond_async=false, via="" (ingestion) |
+    | client-3    | submit    | invoke | kind, lane, digest, deadline_ns=null, respond_async=false, via="" (ingestion),|
+    |             |           |        | not_before_ms=0, expires_ms=0: by the clock of Redis, since 1970              |
     |             |           | ok     | state, result_digest=null, attempts, repeated=false                           |
-    |             |           | fail   | reason; with TASK_FAILED, which is an answer: state, task_reason              |
+    |             |           | fail   | reason; with TASK_FAILED and the like, which are answers: state, task_reason  |
     |             |           | info   | reason; WAIT_EXPIRED only where the service said so: the task is accepted     |
     |             | upload    | invoke | as submit; sha256, size_bytes, cut=false (the sender gives up midway)         |
     |             |           | ends   | as submit; ok: file_id=""                                                     |

@@ -39,6 +39,8 @@ class Request:
         size_bytes: of a file.
         pause_ms: of a sender of a file, before each chunk; through a gateway it sends as fast as it can.
         cut_after_bytes: where the upload breaks off; UNCUT for not at all.
+        not_before_ms: of a text, how long after it is sent it is due; 0 for at once.
+        expires_ms: of a text, how long after it is sent it is too late to start it; 0 for never.
         workload: what drew it, for people.
     """
 
@@ -54,6 +56,8 @@ class Request:
     size_bytes: int = 0
     pause_ms: int = 5
     cut_after_bytes: int = UNCUT
+    not_before_ms: int = 0
+    expires_ms: int = 0
     workload: str = ""
 
 

@@ -137,8 +137,20 @@ def failing(scene: Scene) -> Iterator[Request]:
     most = scene.attempts_max
     for number in scene.some(8):
         times = scene.rng.randrange(1, most + 1)
-        script = scene.rng.choice([f"fail {times}", f"fail {most}", f"wait {times}", "reject", f"hang {times}"])
+        later = f"after {scene.rng.choice([0, 200, scene.lease_ms + 700, 3 * scene.lease_ms])}"
+        script = scene.rng.choice([f"fail {times}", f"fail {most}", f"wait {times} {later}", "reject", f"hang {times}"])
         yield scene.text(f"failing-{number}", f"{script} work {scene.rng.randrange(1, 80)}")
+
+
+@workload
+def scheduled(scene: Scene) -> Iterator[Request]:
+    """Texts that are not due yet, and texts that nobody wants any more after a while."""
+    for number in scene.some(6):
+        script = f"work {scene.rng.randrange(1, 200)}"
+        due_ms = scene.rng.choice([0, scene.rng.randrange(50, 4_000), scene.lease_ms * 2 + 300])
+        lasts_ms = scene.rng.choice([0, 1, scene.rng.randrange(50, 2_000)])
+        expires_ms = due_ms + lasts_ms if lasts_ms else 0
+        yield scene.text(f"scheduled-{number}", script, not_before_ms=due_ms, expires_ms=expires_ms)
 
 
 @workload

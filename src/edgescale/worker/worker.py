@@ -108,7 +108,8 @@ class Worker:
             try:
                 await check_server(self._connection, self._settings)
                 # Before the first entry is taken: it may not be due yet.
-                self._broker.clock.heard(await self._connection.now_ms())
+                asked = self._broker.clock.ask()
+                self._broker.clock.heard(await self._connection.now_ms(), asked)
             except Unavailable as error:
                 if not waits:
                     # Or nobody could tell a worker that waits from one that has nothing to do.

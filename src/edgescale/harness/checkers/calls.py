@@ -9,6 +9,8 @@ from edgescale.harness.checkers.spans import FOREVER, Span, Unrest
 from edgescale.harness.history import TERMINAL, Event, History
 
 CLIENT_OPERATIONS = ("submit", "upload", "fetch")
+# What callers are told of a task that ended, and did not succeed.
+ENDED = frozenset({"TASK_FAILED", "TASK_EXPIRED"})
 UNAVAILABLE = frozenset({"UNAVAILABLE", "BROKER_UNAVAILABLE", "STORE_UNAVAILABLE", "NOT_SERVING"})
 
 
@@ -50,19 +52,19 @@ class Call:
     @property
     def answer(self) -> Answer | None:
         """The terminal answer it brought, None when it brought none."""
-        if self.end is None or not (self.phase == "ok" or self.reason == "TASK_FAILED"):
+        if self.end is None or not (self.phase == "ok" or self.reason in ENDED):
             return None
         return answer_of(self.end)
 
     @property
     def accepted(self) -> bool:
         """Whether its end says that the task is in the system."""
-        return self.phase == "ok" or self.reason in {"TASK_FAILED", "WAIT_EXPIRED"}
+        return self.phase == "ok" or self.reason in ENDED | {"WAIT_EXPIRED"}
 
     @property
     def refused(self) -> bool:
         """Whether its end says that nothing was done."""
-        return self.phase == "fail" and self.reason != "TASK_FAILED"
+        return self.phase == "fail" and self.reason not in ENDED
 
     @property
     def via(self) -> frozenset[str]:

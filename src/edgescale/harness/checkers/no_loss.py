@@ -8,6 +8,7 @@ from edgescale.harness.checkers.calls import Call, client_calls, settlements
 from edgescale.harness.checkers.entries import Entries, Entry
 from edgescale.harness.checkers.faults import Losses
 from edgescale.harness.checkers.spans import FOREVER, Span
+from edgescale.harness.checkers.timely import check_times
 from edgescale.harness.history import NS_PER_MS, TERMINAL, Event, History
 
 PROMISE, TITLE = "P1", "no loss"
@@ -95,6 +96,7 @@ def check(history: History) -> Verdict:
     for request_id, task in tasks.items():
         _ends(case, history, request_id, task)
     _invented(case, history, tasks)
+    check_times(case, history)
     _leftovers(case, history)
     return case.verdict()
 

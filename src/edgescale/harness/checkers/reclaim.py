@@ -79,6 +79,13 @@ def _retried(case: Case, history: History, entry: Entry, held: Delivery) -> None
     if bound_ns is not None:
         sentence = f"{entry.request_id} was to be tried again, and was not within {_ms(bound_ns)} ms"
         case.find("not_retried", sentence, held.event, returned.end)
+    following = entry.after(held)
+    if following is None or following.event.text("how") != "reclaim" or following.attempt != held.tried(returned) + 1:
+        return
+    waited = Span(returned.start.time_ns, following.event.time_ns)
+    if waited.end_ns < waited.start_ns + delay_ns and not _clock_jumped(history, waited):
+        sentence = f"{entry.request_id} was to wait {_ms(delay_ns)} ms, and was tried again sooner"
+        case.find("retried_early", sentence, returned.start, following.event)
 
 
 def _stolen(case: Case, history: History, held: Delivery, later: Sequence[Delivery]) -> bool:

@@ -190,6 +190,27 @@ SCRIPT_MUTANTS = (
             ),
         ),
     ),
+    # Seen with a retry, or a task that is not due, that has to wait for longer than a lease.
+    Mutant(
+        "long_wait_forgotten",
+        "P4",
+        "What has to wait for longer than a lease is claimed after a lease.",
+        (Edit("give_back", "redis.call('ZADD', schedule, now_ms() + delay_ms, entry)", ""),),
+    ),
+    # Seen as above.
+    Mutant(
+        "never_due",
+        "P4",
+        "What waits in the schedule is put back for ever.",
+        (Edit("reclaim", "if left_ms <= 0 then", "if false then"),),
+    ),
+    # Seen when workers look for lost entries while something waits.
+    Mutant(
+        "waiting_counts_as_try",
+        "P4",
+        "Each look at an entry that still waits counts as a delivery.",
+        (Edit("reclaim", "'RETRYCOUNT', deliveries - 1, 'JUSTID'", "'RETRYCOUNT', deliveries, 'JUSTID'"),),
+    ),
     # Seen when a consumer is deleted that holds entries.
     Mutant(
         "orphans_forgotten",

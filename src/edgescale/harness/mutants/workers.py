@@ -97,6 +97,20 @@ WORKER_MUTANTS = (
         "The leases of running tasks are not renewed.",
         (Edit("edgescale.worker.renewer.Renewer.step", "if not delivery.lost)", "if delivery.settling)"),),
     ),
+    # Seen with tasks that are not due.
+    Mutant(
+        "started_before_due",
+        "P1",
+        "A task is started whenever a worker is given it, due or not.",
+        (Edit(f"{EXECUTOR}._untimely", "if now_ms < envelope.not_before_ms:", "if False:"),),
+    ),
+    # Seen with tasks that nobody took before their deadlines.
+    Mutant(
+        "started_after_deadline",
+        "P1",
+        "A task is started however late.",
+        (Edit(f"{EXECUTOR}._untimely", "if 0 < envelope.expires_ms <= now_ms:", "if False:"),),
+    ),
     # Ending.
     # Seen with a task that fails at every try.
     Mutant(

@@ -17,6 +17,7 @@ from edgescale.harness.event import Phase, Scalar
 from edgescale.harness.header import NS_PER_MS
 from edgescale.harness.plan import UNCUT, Request
 from edgescale.harness.simulation.recording import result_digest
+from edgescale.harness.simulation.schedules import schedule_of, times_of
 from edgescale.v1 import ingestion_service_pb2 as api
 from edgescale.v1.file_pb2 import FileMetadata
 from edgescale.v1.heartbeat_pb2 import Heartbeat
@@ -74,7 +75,7 @@ class GrpcDoor(Door):
 
     async def _call(self, request: Request, method: str, message: object, *, more_ms: int = 0) -> Any:
         life = self.world.ingestions.get(request.door)
-        if life is None or life.node.crashed:
+        if life is None or (life.node.crashed and not life.node.silent):
             raise Unavailable("nobody listens there")
         timeout_s = (request.deadline_ms + more_ms) / 1000
         served = getattr(life.service, method)
@@ -82,7 +83,10 @@ class GrpcDoor(Door):
 
     async def _text(self, request: Request) -> Answer:
         message = api.AnalyzeTextRequest(
-            input=TextInput(text=request.script), request_id=request.request_id, respond_async=request.respond_async
+            input=TextInput(text=request.script),
+            request_id=request.request_id,
+            respond_async=request.respond_async,
+            schedule=schedule_of(self.world, request),
         )
         return Answer.of((await self._call(request, "AnalyzeText", message)).task)
 
@@ -197,6 +201,7 @@ class Clients:
             "lane": request.action,
             "digest": _digest(request),
             "deadline_ns": self._world.loop.now_ns + request.deadline_ms * NS_PER_MS,
+            **times_of(self._world, request),
             "respond_async": request.respond_async or request.action == "heartbeat",
             "via": ",".join(via),
         }

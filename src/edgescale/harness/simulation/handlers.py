@@ -5,6 +5,7 @@ The text is a script: words and numbers, in any order, the rest of it is mere co
     work N       take N milliseconds
     fail N       raise an error at the first N attempts
     wait N       ask for another attempt at the first N attempts
+    after N      ... in N milliseconds
     die N        take the whole process along at the first N attempts; it is started again after a second
     hang N       never come to an end at the first N attempts
     reject       say that it can never succeed
@@ -21,7 +22,7 @@ from edgescale.v1.task_pb2 import TaskResult
 from edgescale.v1.text_pb2 import Term, TextAnalysis, TextInput
 
 REBIRTH_S = 1.0
-_STEP = re.compile(r"(work|fail|wait|die|hang) (\d+)")
+_STEP = re.compile(r"(work|fail|wait|after|die|hang) (\d+)")
 
 
 class ScriptedHandler:
@@ -47,7 +48,7 @@ class ScriptedHandler:
         if context.attempt <= steps.get("fail", 0):
             raise RuntimeError("the script says so")
         if context.attempt <= steps.get("wait", 0):
-            return Retry("NOT_YET", "the script says so", delay_ms=200)
+            return Retry("NOT_YET", "the script says so", delay_ms=steps.get("after", 200))
         if "reject" in text:
             return Rejected("NEVER", "the script says so")
         return Completed(self._result(text, context))

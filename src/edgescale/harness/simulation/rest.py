@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from google.protobuf.json_format import ParseDict
+from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Value
 from google.rpc import error_details_pb2, status_pb2
 
@@ -16,8 +16,9 @@ from edgescale.harness.simulation.clients import FETCH_MARGIN_MS, Answer, Door, 
 from edgescale.harness.simulation.gateway import GatewayLife
 from edgescale.harness.simulation.http import HttpAnswer, http_call
 from edgescale.harness.simulation.recording import result_digest
+from edgescale.harness.simulation.schedules import schedule_of
 from edgescale.status import DOMAIN, from_status
-from edgescale.v1.task_pb2 import TaskResult
+from edgescale.v1.task_pb2 import Schedule, TaskResult
 
 if TYPE_CHECKING:
     from edgescale.harness.simulation.world import World
@@ -40,6 +41,7 @@ async def submit_text(
     request_id: str,
     deadline_s: float,
     respond_async: bool = False,
+    schedule: Schedule | None = None,
 ) -> Answer:
     """Have a text analysed.
 
@@ -48,7 +50,8 @@ async def submit_text(
         TimeoutError: the deadline passed.
     """
     headers = {"content-type": JSON, "idempotency-key": request_id, "prefer": _prefer(deadline_s, respond_async)}
-    body = [json.dumps({"text": text}).encode()]
+    times = MessageToDict(schedule or Schedule(), preserving_proto_field_name=True)
+    body = [json.dumps({"text": text, **times}).encode()]
     answer = await http_call(world, client, gateway, "POST", "/v1/text-analyses", headers, body, timeout_s=deadline_s)
     return _task(answer)
 
@@ -147,6 +150,7 @@ class HttpDoor(Door):
             request_id=request.request_id,
             deadline_s=request.deadline_ms / 1000,
             respond_async=request.respond_async,
+            schedule=schedule_of(self.world, request),
         )
 
     async def _heartbeat(self, request: Request, gateway: GatewayLife) -> Answer:
