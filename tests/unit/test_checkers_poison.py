@@ -51,6 +51,21 @@ def test_few_tries_with_too_high_numbers_are_too_many() -> None:
     assert broken(story.settle("r1").answer("r1").final("r1", attempts=4)) == {"P5 too_many_tries"}
 
 
+def test_a_hand_back_that_was_refused_does_not_hide_that_the_next_one_counts_no_try() -> None:
+    story = Story().cast().submit("r1").accept("r1").deliver("r1", attempt=1).handle("r1", attempt=1, phase="fail")
+    story.begin(ONE, "give_back", "r1", entry=story.entry("r1"), consumer=ONE, attempt=1, deliveries=1)
+    story.after(3_010).deliver("r1", attempt=2).handle("r1", attempt=2, phase="fail").end(
+        ONE, "give_back", "r1", "fail"
+    )
+    story.give_back("r1", attempt=2, deliveries=1, idle_ms=3_000)
+    for attempt in (2, 3):
+        story.deliver("r1", TWO, attempt=attempt).handle("r1", TWO, attempt=attempt, phase="fail")
+        if attempt < 3:  # noqa: PLR2004 - the last
+            story.give_back("r1", TWO, attempt=2, deliveries=2, idle_ms=3_000)
+
+    assert "P5 too_many_tries" not in broken(story.settle("r1", TWO, **DEAD).final("r1", **DEAD, attempts=3, dead=True))
+
+
 def test_a_delivery_beyond_the_last_may_bury_the_task_untried() -> None:
     story = tried(2).give_back("r1", deliveries=2, delay_ms=0).deliver("r1", attempt=3).nemesis("crash", ONE)
     story.after(3_500).deliver("r1", TWO, attempt=4).settle("r1", TWO, **DEAD)

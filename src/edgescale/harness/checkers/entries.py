@@ -49,8 +49,9 @@ class Delivery:
         """The call that may have given it back, None when there was none.
 
         Even a refusal does not say that it did not: the call may have been sent again after its first reply was lost.
+        But one that was not refused goes before: a call of an earlier delivery may have ended in this one.
         """
-        return self.returns[0] if self.returns else None
+        return next((call for call in self.returns if call.phase != "fail"), self.returns[0] if self.returns else None)
 
     @property
     def drained(self) -> bool:
