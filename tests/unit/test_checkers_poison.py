@@ -57,11 +57,11 @@ def test_a_hand_back_that_was_refused_does_not_hide_that_the_next_one_counts_no_
     story.after(3_010).deliver("r1", attempt=2).handle("r1", attempt=2, phase="fail").end(
         ONE, "give_back", "r1", "fail"
     )
-    story.give_back("r1", attempt=2, deliveries=1, idle_ms=3_000)
+    story.give_back("r1", attempt=2, deliveries=1, delay_ms=0)
     for attempt in (2, 3):
         story.deliver("r1", TWO, attempt=attempt).handle("r1", TWO, attempt=attempt, phase="fail")
         if attempt < 3:
-            story.give_back("r1", TWO, attempt=2, deliveries=2, idle_ms=3_000)
+            story.give_back("r1", TWO, attempt=2, deliveries=2, delay_ms=0)
 
     assert "P5 too_many_tries" not in broken(story.settle("r1", TWO, **DEAD).final("r1", **DEAD, attempts=3, dead=True))
 
