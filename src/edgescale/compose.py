@@ -81,6 +81,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_ready: Ready) -
     from edgescale.handlers.text import TextHandler  # noqa: PLC0415
     from edgescale.uploads.store import BlobStore  # noqa: PLC0415
     from edgescale.worker.pool import HandlerPool  # noqa: PLC0415
+    from edgescale.worker.watchdog import Watchdog  # noqa: PLC0415
     from edgescale.worker.worker import Worker  # noqa: PLC0415
 
     chance = SystemChance()
@@ -111,7 +112,8 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_ready: Ready) -
         )
         asked = asyncio.create_task(_when(stop, worker.stop))
         try:
-            await worker.run(on_ready=on_ready)
+            with Watchdog().watching():
+                await worker.run(on_ready=on_ready)
         finally:
             asked.cancel()
             pool.close()

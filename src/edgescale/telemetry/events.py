@@ -48,6 +48,8 @@ class Event(StrEnum):
     """An entry did not decode and goes to the dead letters."""
     HANDLER_FAILED = "handler.failed"
     """A handler raised; the traceback is attached."""
+    LOOP_BLOCKED = "loop.blocked"
+    """A handler holds up the whole process; `task` names its kind and request, `at` the line where it is."""
     UPLOAD_STORED = "upload.stored"
     """All bytes of a file are stored and checked."""
     UPLOAD_BROKEN = "upload.broken"

@@ -93,6 +93,9 @@ class Executor:
             # Another worker may know it, as during a rolling upgrade.
             return Retry("UNKNOWN_KIND", f"no handler for kind {envelope.kind!r}")
         self._log.debug(Event.TASK_STARTED, kind=envelope.kind, attempt=entry.deliveries)
+        # Whoever looks for what blocks the loop finds the handler by this.
+        if (task := asyncio.current_task()) is not None:
+            task.set_name(f"{envelope.kind} {envelope.request_id}")
         context = Context(
             request_id=envelope.request_id,
             kind=envelope.kind,
