@@ -192,6 +192,17 @@ class Client:
             request = ingestion_service_pb2.GetTaskRequest(request_id=request_id, wait=wait)
         return (await self._call(self._stub.GetTask(request, timeout=wait_s + 10.0))).task
 
+    async def cancel_task(self, request_id: str, *, timeout_s: float = 10.0) -> task_pb2.Task:
+        """Cancel a task; returns it as it stands then: cancelled, or as it had ended before. May be repeated.
+
+        Raises:
+            NotFound: there is no such task.
+            EdgeScaleError: see `edgescale.errors`.
+        """
+        with built("request_id"):
+            request = ingestion_service_pb2.CancelTaskRequest(request_id=request_id)
+        return (await self._call(self._stub.CancelTask(request, timeout=timeout_s))).task
+
     async def agents(self, *, timeout_s: float = 10.0) -> list[heartbeat_pb2.Agent]:
         """All agents, last seen first.
 
