@@ -204,6 +204,37 @@ def uploads(scene: Scene) -> Iterator[Request]:
             yield replace(first, at_ms=first.at_ms + scene.rng.randrange(800), client=f"{first.client}-again")
 
 
+@workload
+def cancelled(scene: Scene) -> Iterator[Request]:
+    """Texts that somebody cancels: queued, running, between tries, ended, twice; a file; and what nobody sent."""
+    at_ms = scene.moment()
+    # More at once than there are slots for, so that some are cancelled before anybody has them.
+    for number in range(scene.cap // 2):
+        first = scene.text(f"cancelled-queued-{number}", "work 700", at_ms=at_ms)
+        yield first
+        if scene.rng.random() < 1 / 2:
+            yield _cancel(scene, first, at_ms + scene.rng.randrange(300))
+    for number in scene.some(6):
+        script = scene.rng.choice(["work 300", "work 3500", "hang 3", "wait 2 work 50", "fail 3"])
+        first = scene.text(f"cancelled-{number}", script)
+        yield first
+        at_ms = first.at_ms + scene.rng.choice([0, scene.rng.randrange(20), scene.rng.randrange(3_000)])
+        for _ in range(scene.rng.choice([1, 1, 2])):
+            yield _cancel(scene, first, at_ms)
+            at_ms += scene.rng.choice([0, scene.rng.randrange(1_000)])
+        if scene.rng.random() < 1 / 3:
+            yield replace(first, at_ms=at_ms, client=f"{first.client}-again", door=scene.door())
+    name = "cancelled-file"
+    file = Request(scene.moment(), f"client-{name}", "file", name, scene.door(), size_bytes=40 * KIB)
+    yield file
+    yield _cancel(scene, file, file.at_ms + scene.rng.randrange(100))
+    yield _cancel(scene, scene.text("cancelled-nothing", ""), scene.moment())
+
+
+def _cancel(scene: Scene, of: Request, at_ms: int) -> Request:
+    return Request(at_ms, f"{of.client}-cancels", "cancel", of.request_id, scene.door())
+
+
 def _fetch(scene: Scene, of: Request, at_ms: int) -> Request:
     wait_ms = scene.rng.choice([0, 200, 8_000])
     return Request(at_ms, f"{of.client}-asks", "fetch", of.request_id, scene.door(), deadline_ms=wait_ms)
