@@ -110,9 +110,11 @@ def _told_by(history: History, call: Call, since_ns: int) -> int:
     """By when the handler must have ended; a worker that has just met an outage may need the time to recover."""
     bounds = history.header.bounds
     bound_ns, recovery_ns = bounds.cancel_ms * NS_PER_MS, bounds.recovery_ms * NS_PER_MS
-    unrest = history.view(Unrests).of(REDIS, STORE, call.start.name)
+    names = REDIS, STORE, call.start.name
+    unrest = history.view(Unrests).of(*names)
     deadline_ns = unrest.deadline(since_ns, bound_ns)
-    if unrest.meets(Span(since_ns - recovery_ns, deadline_ns)):
+    # That the worker itself has just been started is nothing to recover from.
+    if history.view(Unrests).of(*names, even_if_down=True).meets(Span(since_ns - recovery_ns, deadline_ns)):
         deadline_ns = unrest.deadline(since_ns, bound_ns + recovery_ns)
     return deadline_ns
 
