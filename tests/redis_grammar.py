@@ -12,7 +12,8 @@ from tests.redis_twins import SESSIONS, Ref, Word
 
 T = TypeVar("T")
 Command: TypeAlias = list[Word]
-SCRIPTS = {name: Script.load(name) for name in ("submit", "settle", "renew", "give_back", "reclaim", "lookup", "beat")}
+NAMES = ("submit", "settle", "renew", "give_back", "reclaim", "lookup", "cancel", "beat")
+SCRIPTS = {name: Script.load(name) for name in NAMES}
 SHORT_MS = 20
 FAR_PAST, FAR_FUTURE = b"1000", b"99999999999999"
 
@@ -491,6 +492,11 @@ def lease(c: Chooser) -> Command:
                 [c.pick(GROUPS), owner, c.pick([b"0", b"200000000"]), b"0-0", wrong(c, number(c, 1, 3))],
             ),
             run("lookup", [c.pick(TASKS), c.pick(TASKS)], [c.pick(GROUPS), b"", c.pick([b"", b"n0"]), b"box"]),
+            run(
+                "cancel",
+                [c.pick(TASKS)],
+                [c.pick(GROUPS), b"", b"due", b"n", b"100000000", b"REASON", b"message", b"id"],
+            ),
         ]
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgescale.broker.agents import AgentRegistry
 from edgescale.broker.broker import Broker
+from edgescale.broker.cancel import Canceller
 from edgescale.broker.connection import Connection, flat_dict
 from edgescale.broker.inbox import Inbox
 from edgescale.broker.keys import GROUP, Keys
@@ -107,6 +108,7 @@ class Rig:
         self.keys = Keys(self.settings.partitions)
         self.broker = Broker(self.connection, self.keys, self.settings, self.chance)
         self.agents = AgentRegistry(self.connection, self.keys, self.settings)
+        self.canceller = Canceller(self.connection, self.keys, self.settings, self.chance)
 
     def inbox(self) -> Inbox:
         """An inbox that does not run yet."""

@@ -98,6 +98,18 @@ class Story:
         usual: dict[str, Any] = {"state": "succeeded", "result_digest": f"result of {request_id}", "attempts": 1}
         return self.begin(client, "fetch", request_id).end(client, "fetch", request_id, **(usual | fields))
 
+    def cancel(self, request_id: str, client: str = "client-2", **fields: Any) -> "Story":
+        """The whole of it: asked, stored, deleted, heard."""
+        self.begin(client, "cancel", request_id).cancelled(request_id)
+        usual: dict[str, Any] = {"state": "cancelled", "attempts": 0}
+        return self.end(client, "cancel", request_id, **(usual | fields))
+
+    def cancelled(self, request_id: str) -> "Story":
+        """What Redis sees of it; the entry goes at the same moment."""
+        self.store(request_id, "cancelled", reason="CANCELLED")
+        self.now_ms -= self._tick_ms
+        return self.delete(request_id)
+
     def entry(self, request_id: str) -> str:
         return self._entries[request_id]
 

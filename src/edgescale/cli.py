@@ -1,10 +1,8 @@
 """The `edgescale` command."""
 
 import asyncio
-import json
 import os
 import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +12,11 @@ from edgescale import __version__
 from edgescale.errors import ConfigError, InvalidInput
 from edgescale.exits import EXIT_FAILED, sentences
 from edgescale.harness.simulate_command import simulate
+from edgescale.local.cancel_command import cancel, print_message
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from edgescale.client import Client
     from edgescale.compose import Service
     from edgescale.config import Settings
@@ -173,6 +174,7 @@ def status(target: Target = None, as_json: AsJson = False) -> None:
     _with_client(target, lambda client: show_status(client, as_json=as_json))
 
 
+app.command()(cancel)
 app.command()(simulate)
 
 
@@ -188,7 +190,7 @@ def heartbeat(
     """Send a heartbeat; returns once it is queued."""
     _with_client(
         target,
-        lambda client: _print_message(
+        lambda client: print_message(
             client.send_heartbeat(agent_id, sequence=sequence, boot_id=boot_id, status=state, request_id=request_id)
         ),
     )
@@ -206,7 +208,7 @@ def text(
     content = _standard_input() if words == "-" else words
     _with_client(
         target,
-        lambda client: _print_message(
+        lambda client: print_message(
             client.analyze_text(content, top_terms=top_terms, request_id=request_id, timeout_s=timeout_s)
         ),
     )
@@ -221,7 +223,7 @@ def file(
     """Stream a file, and print the report on it."""
     from edgescale.local.progress import upload_with_progress
 
-    _with_client(target, lambda client: _print_message(upload_with_progress(client, path, request_id=request_id)))
+    _with_client(target, lambda client: print_message(upload_with_progress(client, path, request_id=request_id)))
 
 
 def _standard_input() -> str:
@@ -229,13 +231,6 @@ def _standard_input() -> str:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:
         raise InvalidInput("input.text", "standard input is not UTF-8") from error
-
-
-async def _print_message(call: Coroutine[Any, Any, Any]) -> None:
-    from google.protobuf.json_format import MessageToDict
-
-    message = MessageToDict(await call, preserving_proto_field_name=True, always_print_fields_with_no_presence=False)
-    print(json.dumps(message, indent=2, ensure_ascii=False))
 
 
 def _with_client(target: str | None, use: "Callable[[Client], Coroutine[Any, Any, None]]") -> None:

@@ -137,6 +137,22 @@ async def test_a_heartbeat_and_a_file_from_the_command_line_are_taken(server: Se
 
 
 @ONE_SERVER
+async def test_a_task_is_cancelled_from_the_command_line(server: Server, rig: Rig, tmp_path: Path) -> None:
+    async with ingesting(server.url, tmp_path) as (door, caller):
+        await caller.client.analyze_text("The ferry was early.", request_id="r1", respond_async=True)
+        for _ in range(2):
+            status, output, errors = await command("cancel", "r1", "--target", door.address)
+            assert (status, errors) == (0, "")
+            task = json.loads(output)
+            assert (task["request_id"], task["state"]) == ("r1", "TASK_STATE_CANCELLED")
+            assert task["error"] == {"reason": "CANCELLED", "message": "a caller asked for it"}
+        status, output, errors = await command("cancel", "r2", "--target", door.address)
+    assert (status, output) == (1, "")
+    assert one_sentence(errors).startswith("no task 'r2': ")
+    assert await rig.backlog() == 0
+
+
+@ONE_SERVER
 async def test_status_shows_lanes_and_agents_to_people_and_to_machines(server: Server, tmp_path: Path) -> None:
     async with ingesting(server.url, tmp_path) as (door, caller):
         await caller.client.analyze_text("The ferry was early.", respond_async=True)
@@ -186,7 +202,9 @@ async def test_bytes_that_are_no_text_are_not_sent(server: Server, tmp_path: Pat
     assert one_sentence(errors) == "input.text: standard input is not UTF-8"
 
 
-@pytest.mark.parametrize("arguments", [["status"], ["send", "heartbeat", "pier-1"], ["send", "text", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [["status"], ["cancel", "r1"], ["send", "heartbeat", "pier-1"], ["send", "text", "x"]]
+)
 def test_nobody_there_ends_with_one_sentence(here: Here, arguments: list[str]) -> None:
     status, output, errors = here(*arguments, "--target", f"127.0.0.1:{free_port()}")
     assert (status, output) == (1, "")

@@ -85,3 +85,15 @@ async def test_a_submission_waits_for_a_server_that_restarts(private_server: Emb
         submitting = asyncio.create_task(rig.broker.submit(submission("r1")))
         await private_server.start()
         assert (await asyncio.wait_for(submitting, 5)).accepted
+
+
+async def test_a_cancellation_whose_reply_is_lost_has_cancelled(proxy: Proxy) -> None:
+    async with open_rig(proxy.url) as rig:
+        await rig.submit("r1")
+        # Known beforehand, or the lost reply would be the one that asks for its body.
+        await rig.connection.command("SCRIPT", "LOAD", Script.load("cancel").body)
+        proxy.lose_reply(b"a caller asked for it")
+        record = await rig.canceller.cancel("r1")
+        assert proxy.replies_lost == 1
+        assert record.state == "cancelled"
+        assert await rig.backlog() == 0

@@ -11,7 +11,20 @@ from edgescale.harness.history import Event, Header, History
 from tests.support_history import ONE, TERMS, TWO, Story, broken
 
 OPERATIONS = [
-    *("submit", "fetch", "upload", "accept", "resubmit", "deliver", "handle", "effect", "settle", "renew", "give_back"),
+    *(
+        "submit",
+        "fetch",
+        "upload",
+        "cancel",
+        "accept",
+        "resubmit",
+        "deliver",
+        "handle",
+        "effect",
+        "settle",
+        "renew",
+        "give_back",
+    ),
     *("ready", "stopping", "stopped", "store", "add", "delete", "away", "serving", "lost", "sample", "memory", "final"),
     *("fault", "start", "crash", "pause", "resume", "stop", "marker"),
 ]
@@ -25,6 +38,7 @@ WORDS = [
     "lost",
     "succeeded",
     "dead_lettered",
+    "cancelled",
     "all",
     "reclaim",
     "TASK_FAILED",

@@ -20,6 +20,14 @@ def held() -> Story:
     return queued().deliver("r1")
 
 
+def handling() -> Story:
+    return held().begin(ONE, "handle", "r1", attempt=1, consumer=ONE)
+
+
+def interrupted(story: Story) -> Story:
+    return story.end(ONE, "handle", "r1", "fail", reason="CancelledError")
+
+
 def crashed_with(story: Story, worker: str, attempt: int) -> Story:
     return story.deliver("r1", worker, attempt=attempt).nemesis("crash", worker).after(3_500)
 
@@ -49,6 +57,12 @@ SHOWN: dict[str, Callable[[], Story]] = {
     "recovered": unclear("UNAVAILABLE"),
     "caller_left": unclear("CANCELLED"),
     "door_died": lambda: held().nemesis("crash", "ingestion-1#1").after(2).unclear("r1", "UNAVAILABLE").settle("r1"),
+    "cancelled_queued": lambda: queued().cancel("r1"),
+    "cancelled_running": lambda: interrupted(handling().cancel("r1")),
+    "cancelled_between_tries": lambda: held().give_back("r1", deliveries=1).cancel("r1"),
+    "cancelled_too_late": lambda: (
+        Story().cast().task("r1").begin("client-2", "cancel", "r1").end("client-2", "cancel", "r1", state="succeeded")
+    ),
     "fetched_after_wait": lambda: held().unclear("r1", "WAIT_EXPIRED").settle("r1").fetch("r1"),
     "shared_result": lambda: Story().cast().submit("r1", "client-2").task("r1").answer("r1", "client-2"),
     "waited_out_outage": lambda: held().tell("redis", "away").tell("redis", "serving").settle("r1").answer("r1"),
@@ -125,6 +139,10 @@ def test_a_campaign_adds_up_its_runs_and_shows_what_was_never_hit() -> None:
 # What looks like the evidence and is not.
 ALMOST: dict[str, Callable[[], Story]] = {
     "repeated_after_lost_reply": lambda: queued().attach("r1"),
+    "cancelled_queued": lambda: held().cancel("r1"),
+    "cancelled_running": lambda: interrupted(handling()).cancel("r1"),
+    "cancelled_between_tries": lambda: held().give_back("r1", deliveries=1).deliver("r1", attempt=2).cancel("r1"),
+    "cancelled_too_late": lambda: queued().cancel("r1"),
     "recovered": lambda: held().unclear("r1", "CRASHED"),
     "fetched_after_wait": lambda: queued().fetch("r1").unclear("r1", "WAIT_EXPIRED"),
     "shared_result": lambda: Story().cast().task("r1").submit("r1").answer("r1"),

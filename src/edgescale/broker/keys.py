@@ -61,7 +61,7 @@ class Keys:
         return f"{self._tags[partition]}stream:{lane}"
 
     def schedule(self, partition: int, lane: str) -> str:
-        """The lane's schedule: entry ids by milliseconds since 1970."""
+        """The lane's schedule: entry ids by milliseconds since 1970. With an empty lane, the prefix of all of them."""
         return f"{self._tags[partition]}schedule:{lane}"
 
     def task(self, request_id: str) -> str:

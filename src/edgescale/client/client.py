@@ -1,6 +1,6 @@
 """An asynchronous, typed client: requests in, tasks out, errors of the tree."""
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -8,15 +8,14 @@ from typing import Self, TypeVar
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from edgescale.chance import Chance, SystemChance
-from edgescale.client.wire import built, read, translated, upload
+from edgescale.client.operations import Operations
+from edgescale.client.wire import built, read, upload
 from edgescale.v1 import (
     file_pb2,
     heartbeat_pb2,
     ingestion_service_pb2,
-    ingestion_service_pb2_grpc,
     task_pb2,
     text_pb2,
 )
@@ -31,7 +30,7 @@ OPTIONS = (
 )
 
 
-class Client:
+class Client(Operations):
     """Talks to one ingestion service. Use it as an async context manager, or call `close`.
 
     Every request gets a request id here unless the caller gives one. Who gives one may repeat a request after an
@@ -44,8 +43,7 @@ class Client:
 
     def __init__(self, target: str, *, chance: Chance | None = None) -> None:
         self._channel = aio.insecure_channel(target, options=OPTIONS)
-        self._stub = ingestion_service_pb2_grpc.IngestionServiceStub(self._channel)
-        self._health = health_pb2_grpc.HealthStub(self._channel)
+        super().__init__(self._channel)
         self._chance = chance or SystemChance()
 
     async def __aenter__(self) -> Self:
@@ -198,45 +196,16 @@ class Client:
             request = ingestion_service_pb2.GetTaskRequest(request_id=request_id, wait=wait)
         return (await self._call(self._stub.GetTask(request, timeout=wait_s + 10.0))).task
 
-    async def agents(self, *, timeout_s: float = 10.0) -> list[heartbeat_pb2.Agent]:
-        """All agents, last seen first.
+    async def cancel_task(self, request_id: str, *, timeout_s: float = 10.0) -> task_pb2.Task:
+        """Cancel a task; returns it as it stands then: cancelled, or as it had ended before. May be repeated.
 
         Raises:
+            NotFound: there is no such task.
             EdgeScaleError: see `edgescale.errors`.
         """
-        agents: list[heartbeat_pb2.Agent] = []
-        token = ""
-        while True:
-            request = ingestion_service_pb2.ListAgentsRequest(page_token=token)
-            page = await self._call(self._stub.ListAgents(request, timeout=timeout_s))
-            agents += page.agents
-            token = page.next_page_token
-            if not token:
-                return agents
-
-    async def lanes(self, *, timeout_s: float = 10.0) -> list[ingestion_service_pb2.Lane]:
-        """Backlog and workers of each lane.
-
-        Raises:
-            EdgeScaleError: see `edgescale.errors`.
-        """
-        request = ingestion_service_pb2.ListLanesRequest()
-        return list((await self._call(self._stub.ListLanes(request, timeout=timeout_s))).lanes)
-
-    async def serving(self, *, timeout_s: float = 2.0) -> bool:
-        """Whether ingestion says that it can answer; False when it cannot be reached."""
-        try:
-            answer = await self._health.Check(  # type: ignore[attr-defined] # the stubs leave it out
-                health_pb2.HealthCheckRequest(), timeout=timeout_s
-            )
-        except aio.AioRpcError:
-            return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        with built("request_id"):
+            request = ingestion_service_pb2.CancelTaskRequest(request_id=request_id)
+        return (await self._call(self._stub.CancelTask(request, timeout=timeout_s))).task
 
     def _id(self, given: str) -> str:
         return given or self._chance.new_id()
-
-    @staticmethod
-    async def _call(call: Awaitable[T]) -> T:
-        with translated():
-            return await call

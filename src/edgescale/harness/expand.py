@@ -7,6 +7,7 @@ Source: Groce et al., "Swarm Testing", ISSTA 2012.
 from collections.abc import Sequence
 from random import Random  # noqa: TID251 - a plan is drawn from its seed
 
+from edgescale.harness import workloads  # noqa: F401 - importing it fills the table of workloads
 from edgescale.harness.plan import Fault, Option, Plan, Request
 from edgescale.harness.simulation import server_faults  # noqa: F401 - importing it fills the table of faults
 from edgescale.harness.simulation.faults import FAULTS

@@ -49,6 +49,7 @@ class Bounds:
         recovery_ms: from the end of a disturbance to normal service.
         stop_ms: of a drain, beyond the grace.
         reply_ms: after which a reply of Redis is no longer waited for.
+        cancel_ms: from a cancellation to the end of the task's handler.
     """
 
     answer_ms: int = 5_000
@@ -56,6 +57,7 @@ class Bounds:
     recovery_ms: int = 5_000
     stop_ms: int = 5_000
     reply_ms: int = 2_000
+    cancel_ms: int = 2_000
 
 
 @dataclass(frozen=True, slots=True)

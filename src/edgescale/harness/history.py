@@ -16,6 +16,7 @@ times are of one clock. Readers pass over operations and fields they do not know
     |             | fetch     | invoke | wait_ms=0, via=""                                                             |
     |             |           | ok     | state, result_digest=null, attempts                                           |
     |             |           | fail   | reason (TASK_NOT_FOUND), and so for info                                      |
+    |             | cancel    | invoke | deadline_ns=null, via=""; ends as fetch: how the task stands then             |
     | ingestion-1 | accept    | ok     | lane, entry, new: Redis has answered a submission                             |
     |  #1         | resubmit  | ok     | lane, entry: from memory, as Redis had lost it                                |
     | worker-1#2  | deliver   | ok     | lane, entry, attempt, consumer, how ("read", "reclaim")                       |

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from edgescale.harness import evidence
+from edgescale.harness import evidence_of_cancels as cancels
 from edgescale.harness import evidence_of_leases as leases
 from edgescale.harness.evidence import Evidence, events, told
 from edgescale.harness.history import History
@@ -46,6 +47,11 @@ MARKERS = (
     Marker("recovered", "a task was done whose caller had heard nothing", evidence.unclear()),
     Marker("caller_left", "a task was done although its caller had cancelled", evidence.unclear("CANCELLED")),
     Marker("door_died", "a task was done although its ingestion process had died", evidence.doors_died),
+    # Cancelling.
+    Marker("cancelled_queued", "a task was cancelled before any worker had it", cancels.queued),
+    Marker("cancelled_running", "a handler was told to stop because its task was cancelled", cancels.running),
+    Marker("cancelled_between_tries", "a task was cancelled while it waited for a try", cancels.between_tries),
+    Marker("cancelled_too_late", "a task was to be cancelled that had ended otherwise", cancels.too_late),
     # On the way back.
     Marker("fetched_after_wait", "a result was fetched after the wait for it had expired", evidence.fetched_after_wait),
     Marker("shared_result", "one result answered two waiting callers", evidence.shared_results),

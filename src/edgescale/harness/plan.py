@@ -17,7 +17,7 @@ from edgescale.errors import ConfigError
 
 T = TypeVar("T")
 FORMAT = 1
-Action = Literal["text", "heartbeat", "file", "fetch"]
+Action = Literal["text", "heartbeat", "file", "fetch", "cancel"]
 Option = str | int
 UNCUT = -1
 
@@ -29,7 +29,7 @@ class Request:
     Attributes:
         at_ms: when, from the beginning of the run.
         client: who; a client may send several.
-        action: what is sent; `fetch` asks for the result of an id.
+        action: what is sent; `fetch` asks for the result of an id, `cancel` ends its task.
         request_id: of the task; two requests of one id are a repetition, or a conflict where their contents differ.
         door: the service that it goes to, such as `ingestion-1` or `gateway-1`.
         script: how the handler of a text behaves; see `edgescale.harness.simulation.handlers`.

@@ -29,12 +29,14 @@ NANOS_MAX = 999_999_999
 DURATION_SECONDS_MAX = 315_576_000_000
 
 
-def check_request_id(request_id: str) -> None:
-    """An id that was given, or none.
+def check_request_id(request_id: str, *, required: bool = False) -> None:
+    """An id that was given, or none where none is required.
 
     Raises:
-        InvalidInput: it holds other characters, or too many.
+        InvalidInput: it holds other characters, or too many; or it is missing.
     """
+    if required and not request_id:
+        raise InvalidInput("request_id", "must not be empty")
     if request_id and not REQUEST_ID.fullmatch(request_id):
         raise InvalidInput("request_id", "must be 1 to 128 of A-Z a-z 0-9 . _ : ~ -, or absent")
 

@@ -13,7 +13,7 @@ from edgescale.broker.model import Receipt, Submission, TaskRecord
 from edgescale.broker.waiting import Wait
 from edgescale.chance import Chance
 from edgescale.config import Settings
-from edgescale.errors import Conflict, InvalidInput, Overloaded, StoreUnavailable, WaitExpired
+from edgescale.errors import Conflict, Overloaded, StoreUnavailable, WaitExpired
 from edgescale.ingestion.checks import check_heartbeat, check_request_id, check_schedule, check_text
 from edgescale.ingestion.patience import within
 from edgescale.ingestion.submissions import FILE, of_file, of_heartbeat, of_text
@@ -226,9 +226,7 @@ class Intake:
         Raises:
             InvalidInput, NotFound, Unavailable: see `edgescale.errors`.
         """
-        if not request_id:
-            raise InvalidInput("request_id", "must not be empty")
-        check_request_id(request_id)
+        check_request_id(request_id, required=True)
         with bound_ids(request_id=request_id):
             record = await self._inbox.wait_for(request_id, wait_s)
             return record, 0 if record.terminal else await self._broker.deliveries(record)

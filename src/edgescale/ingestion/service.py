@@ -8,12 +8,13 @@ import grpc
 from grpc.aio import ServicerContext
 
 from edgescale.broker.agents import AgentRegistry
+from edgescale.broker.cancel import Canceller
 from edgescale.broker.inspect import LaneInspector
 from edgescale.broker.model import LaneStatus, TaskRecord
 from edgescale.config import Settings
 from edgescale.errors import EdgeScaleError, InternalError, InvalidInput, OutOfRange, UploadStalled
 from edgescale.ingestion.admission import Admission
-from edgescale.ingestion.checks import TRACEPARENT, check_wait
+from edgescale.ingestion.checks import TRACEPARENT, check_request_id, check_wait
 from edgescale.ingestion.intake import Intake
 from edgescale.ingestion.patience import within
 from edgescale.ingestion.submissions import FILE, HEARTBEAT, TEXT
@@ -39,13 +40,22 @@ class IngestionService(ingestion_service_pb2_grpc.IngestionServiceServicer):
         intake: does the work.
         agents: the registry of agents.
         inspector: figures of the lanes.
+        canceller: ends tasks that their callers no longer want.
         settings: limits and waits.
     """
 
-    def __init__(self, intake: Intake, agents: AgentRegistry, inspector: LaneInspector, settings: Settings) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        agents: AgentRegistry,
+        inspector: LaneInspector,
+        canceller: Canceller,
+        settings: Settings,
+    ) -> None:
         self._intake = intake
         self._agents = agents
         self._inspector = inspector
+        self._canceller = canceller
         self._settings = settings
         self.requests = Admission("requests", settings.requests_in_flight_max)
         self.uploads = Admission("uploads", settings.uploads_in_flight_max)
@@ -117,6 +127,17 @@ class IngestionService(ingestion_service_pb2_grpc.IngestionServiceServicer):
         # The wait ends with the whole margin left; what is awaited after it is Redis.
         call = self._intake.task(request.request_id, wait_s=min(wait_s, self._wait_s(context)))
         return await within(_listens_s(context, share=0.5), call)
+
+    async def CancelTask(  # noqa: N802 - named by the contract
+        self, request: ingestion_service_pb2.CancelTaskRequest, context: Context
+    ) -> ingestion_service_pb2.CancelTaskResponse:
+        """Ends a task that has not ended yet; answered with the task as it stands then."""
+        record = await self._guard(context, self.requests, self._cancel(request.request_id, context))
+        return ingestion_service_pb2.CancelTaskResponse(task=to_task(record))
+
+    async def _cancel(self, request_id: str, context: Context) -> TaskRecord:
+        check_request_id(request_id, required=True)
+        return await within(_listens_s(context), self._canceller.cancel(request_id))
 
     async def ListAgents(  # noqa: N802 - named by the contract
         self, request: ingestion_service_pb2.ListAgentsRequest, context: Context

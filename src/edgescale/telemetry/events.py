@@ -32,6 +32,8 @@ class Event(StrEnum):
     """A handler begins with a delivery."""
     TASK_SETTLED = "task.settled"
     """A terminal state is stored; `state` says which."""
+    TASK_CANCELLED = "task.cancelled"
+    """A caller wants the task to end; `state` says whether that came in time."""
     TASK_RETRIED = "task.retried"
     """A delivery failed and the task will be delivered again."""
     TASK_DELAYED = "task.delayed"

@@ -61,6 +61,11 @@ class IngestionServiceStub:
                 request_serializer=edgescale_dot_v1_dot_ingestion__service__pb2.GetTaskRequest.SerializeToString,
                 response_deserializer=edgescale_dot_v1_dot_ingestion__service__pb2.GetTaskResponse.FromString,
                 _registered_method=True)
+        self.CancelTask = channel.unary_unary(
+                '/edgescale.v1.IngestionService/CancelTask',
+                request_serializer=edgescale_dot_v1_dot_ingestion__service__pb2.CancelTaskRequest.SerializeToString,
+                response_deserializer=edgescale_dot_v1_dot_ingestion__service__pb2.CancelTaskResponse.FromString,
+                _registered_method=True)
         self.ListAgents = channel.unary_unary(
                 '/edgescale.v1.IngestionService/ListAgents',
                 request_serializer=edgescale_dot_v1_dot_ingestion__service__pb2.ListAgentsRequest.SerializeToString,
@@ -112,6 +117,14 @@ class IngestionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CancelTask(self, request, context):
+        """Ends a task that has not ended yet: a queued one never starts, a running one is told to stop. Answered with the task
+        as it stands then; one that had ended otherwise stays as it was. Whoever waits for it is told at once. May be repeated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAgents(self, request, context):
         """The agents that sent heartbeats, last seen first.
         """
@@ -148,6 +161,11 @@ def add_IngestionServiceServicer_to_server(servicer, server):
                     servicer.GetTask,
                     request_deserializer=edgescale_dot_v1_dot_ingestion__service__pb2.GetTaskRequest.FromString,
                     response_serializer=edgescale_dot_v1_dot_ingestion__service__pb2.GetTaskResponse.SerializeToString,
+            ),
+            'CancelTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelTask,
+                    request_deserializer=edgescale_dot_v1_dot_ingestion__service__pb2.CancelTaskRequest.FromString,
+                    response_serializer=edgescale_dot_v1_dot_ingestion__service__pb2.CancelTaskResponse.SerializeToString,
             ),
             'ListAgents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAgents,
@@ -275,6 +293,33 @@ class IngestionService:
             '/edgescale.v1.IngestionService/GetTask',
             edgescale_dot_v1_dot_ingestion__service__pb2.GetTaskRequest.SerializeToString,
             edgescale_dot_v1_dot_ingestion__service__pb2.GetTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgescale.v1.IngestionService/CancelTask',
+            edgescale_dot_v1_dot_ingestion__service__pb2.CancelTaskRequest.SerializeToString,
+            edgescale_dot_v1_dot_ingestion__service__pb2.CancelTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,10 @@ class IngestionServiceStub:
     """
     GetTask: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.GetTaskRequest, _ingestion_service_pb2.GetTaskResponse]
     """What is known of a task; waits for a terminal state as long as wait says."""
+    CancelTask: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.CancelTaskRequest, _ingestion_service_pb2.CancelTaskResponse]
+    """Ends a task that has not ended yet: a queued one never starts, a running one is told to stop. Answered with the task
+    as it stands then; one that had ended otherwise stays as it was. Whoever waits for it is told at once. May be repeated.
+    """
     ListAgents: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.ListAgentsRequest, _ingestion_service_pb2.ListAgentsResponse]
     """The agents that sent heartbeats, last seen first."""
     ListLanes: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.ListLanesRequest, _ingestion_service_pb2.ListLanesResponse]
@@ -77,6 +81,10 @@ class IngestionServiceAsyncStub(IngestionServiceStub):
     """
     GetTask: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.GetTaskRequest, _ingestion_service_pb2.GetTaskResponse]  # type: ignore[assignment]
     """What is known of a task; waits for a terminal state as long as wait says."""
+    CancelTask: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.CancelTaskRequest, _ingestion_service_pb2.CancelTaskResponse]  # type: ignore[assignment]
+    """Ends a task that has not ended yet: a queued one never starts, a running one is told to stop. Answered with the task
+    as it stands then; one that had ended otherwise stays as it was. Whoever waits for it is told at once. May be repeated.
+    """
     ListAgents: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.ListAgentsRequest, _ingestion_service_pb2.ListAgentsResponse]  # type: ignore[assignment]
     """The agents that sent heartbeats, last seen first."""
     ListLanes: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.ListLanesRequest, _ingestion_service_pb2.ListLanesResponse]  # type: ignore[assignment]
@@ -125,6 +133,16 @@ class IngestionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ingestion_service_pb2.GetTaskResponse, _abc.Awaitable[_ingestion_service_pb2.GetTaskResponse]]:
         """What is known of a task; waits for a terminal state as long as wait says."""
+
+    @_abc_1.abstractmethod
+    def CancelTask(
+        self,
+        request: _ingestion_service_pb2.CancelTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingestion_service_pb2.CancelTaskResponse, _abc.Awaitable[_ingestion_service_pb2.CancelTaskResponse]]:
+        """Ends a task that has not ended yet: a queued one never starts, a running one is told to stop. Answered with the task
+        as it stands then; one that had ended otherwise stays as it was. Whoever waits for it is told at once. May be repeated.
+        """
 
     @_abc_1.abstractmethod
     def ListAgents(

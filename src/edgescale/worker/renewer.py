@@ -10,10 +10,12 @@ from edgescale.worker.deliveries import Deliveries, Delivery
 
 # Four chances within one lease: three renewals may fail or be late before anybody may claim the entry.
 RENEWALS_PER_LEASE = 4
+# However long the lease: a renewal is how a worker hears that its task was cancelled.
+PAUSE_MS_MAX = 1_000
 
 
 class Renewer:
-    """Renews every lease four times within its term.
+    """Renews every lease four times within its term, and once a second at least.
 
     Args:
         broker: that keeps the leases.
@@ -29,7 +31,7 @@ class Renewer:
         self._broker = broker
         self._deliveries = deliveries
         self._consumer = consumer
-        self._pause_ms = lease_ms / RENEWALS_PER_LEASE
+        self._pause_ms = min(lease_ms / RENEWALS_PER_LEASE, PAUSE_MS_MAX)
         self._stop = stop
         self._log = get_log()
 
@@ -46,7 +48,8 @@ class Renewer:
         async with delivery.renewal:
             kept = delivery.handed_back or await self._broker.renew(self._consumer, delivery.entry)
         if not kept:
-            # Somebody else has the entry. Our outcome would be refused; the sooner the handler stops, the better.
+            # Somebody else has the entry, or its task was cancelled. Our outcome would be refused; the sooner the
+            # handler stops, the better.
             delivery.lost = True
             if delivery.interrupt():
                 entry = delivery.entry

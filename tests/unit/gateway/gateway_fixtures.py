@@ -104,6 +104,9 @@ class ScriptedIngestion(IngestionServiceServicer):
     async def GetTask(self, request: Any, context: Context) -> Any:  # noqa: N802 - named by the contract
         return await self._reply("GetTask", request, context)
 
+    async def CancelTask(self, request: Any, context: Context) -> Any:  # noqa: N802 - named by the contract
+        return await self._reply("CancelTask", request, context)
+
     async def ListAgents(self, request: Any, context: Context) -> Any:  # noqa: N802 - named by the contract
         return await self._reply("ListAgents", request, context)
 

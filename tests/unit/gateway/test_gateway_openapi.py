@@ -33,6 +33,7 @@ def test_every_route_is_documented_with_its_problems(openapi: Any) -> None:
         "POST /v1/text-analyses",
         "POST /v1/files",
         "GET /v1/tasks/{request_id}",
+        "DELETE /v1/tasks/{request_id}",
         "GET /v1/agents",
         "GET /v1/lanes",
         "GET /healthz",

@@ -9,7 +9,7 @@ from edgescale.errors import NotFound
 from edgescale.gateway.models import TaskDocument
 from edgescale.v1.file_pb2 import FileReport, ImageDimensions
 from edgescale.v1.heartbeat_pb2 import HeartbeatReceipt
-from edgescale.v1.ingestion_service_pb2 import GetTaskResponse
+from edgescale.v1.ingestion_service_pb2 import CancelTaskResponse, GetTaskResponse
 from edgescale.v1.task_pb2 import TaskError, TaskResult
 from tests.unit.gateway.gateway_fixtures import PATIENCE_S, Exchange, ScriptedIngestion, problem_of, task
 
@@ -121,3 +121,32 @@ async def test_a_caller_who_goes_away_ends_the_long_poll(ingestion: ScriptedInge
 
         await ingestion.cancelled.wait()
     assert await exchange.end() == 499
+
+
+@pytest.mark.parametrize("state", ["cancelled", "succeeded", "failed"])
+async def test_a_cancelled_task_is_shown_as_it_stands_then(
+    state: str, ingestion: ScriptedIngestion, client: httpx.AsyncClient
+) -> None:
+    ingestion.answer("CancelTask", CancelTaskResponse(task=task("r-1", state.upper())))
+
+    response = await client.delete("/v1/tasks/r-1")
+
+    assert (response.status_code, response.json()["state"]) == (200, state)
+    TaskDocument.model_validate(response.json())
+    assert ingestion.seen[0].request_id == "r-1"
+    assert ingestion.timeouts != [None]
+
+
+async def test_nothing_is_cancelled_where_no_task_is_known(
+    ingestion: ScriptedIngestion, client: httpx.AsyncClient
+) -> None:
+    ingestion.answer("CancelTask", NotFound("no task is known under r-1"))
+
+    assert problem_of(await client.delete("/v1/tasks/r-1"), 404, "TASK_NOT_FOUND")["request_id"] == "r-1"
+
+
+async def test_an_impossible_id_is_not_cancelled(ingestion: ScriptedIngestion, client: httpx.AsyncClient) -> None:
+    response = await client.delete("/v1/tasks/a%20b")
+
+    assert problem_of(response, 422, "INVALID_INPUT")["errors"][0]["field"] == "request_id"
+    assert ingestion.seen == []

@@ -8,7 +8,8 @@ from edgescale.harness.checkers.faults import REDIS, WORKERS, Lives, Unrests
 from edgescale.harness.checkers.spans import FOREVER, Span, Unrest
 from edgescale.harness.history import TERMINAL, Event, History
 
-CLIENT_OPERATIONS = ("submit", "upload", "fetch")
+SUBMISSIONS = frozenset({"submit", "upload"})
+CLIENT_OPERATIONS = (*sorted(SUBMISSIONS), "fetch", "cancel")
 # What callers are told of a task that ended, and did not succeed.
 ENDED = frozenset({"TASK_FAILED", "TASK_EXPIRED"})
 UNAVAILABLE = frozenset({"UNAVAILABLE", "BROKER_UNAVAILABLE", "STORE_UNAVAILABLE", "NOT_SERVING"})
@@ -108,7 +109,7 @@ def client_calls(history: History) -> Sequence[Call]:
 
 def submissions(history: History) -> Sequence[Call]:
     """A view: the calls that may bring a task into the system."""
-    return [call for call in history.view(client_calls) if call.start.operation != "fetch"]
+    return [call for call in history.view(client_calls) if call.start.operation in SUBMISSIONS]
 
 
 def settlements(history: History) -> Sequence[Call]:

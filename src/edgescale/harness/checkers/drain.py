@@ -1,7 +1,11 @@
-"""P6, drain: who is asked to stop takes nothing more, ends in time, leaves nothing behind; what is done stays done."""
+"""P6, drain: who is asked to stop takes nothing more, ends in time, leaves nothing behind; what is done stays done.
+
+A worker may be asked to stop as a whole, or by its task being cancelled.
+"""
 
 from collections.abc import Mapping, Sequence
 
+from edgescale.harness.checkers import cancels
 from edgescale.harness.checkers.base import Case, Verdict
 from edgescale.harness.checkers.calls import Call, settlements
 from edgescale.harness.checkers.capacity import Capacity
@@ -31,6 +35,8 @@ def check(history: History) -> Verdict:
             _handed_over(case, history, entry, delivery)
             _done_stays_done(case, history, delivery)
     _settled_once(case, history)
+    cancels.never_starts(case, history)
+    cancels.is_told(case, history)
     return case.verdict()
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from edgescale.harness.checkers import cancels
 from edgescale.harness.checkers.base import Case, Verdict
-from edgescale.harness.checkers.calls import Call, client_calls, settlements
+from edgescale.harness.checkers.calls import SUBMISSIONS, Call, client_calls, settlements
 from edgescale.harness.checkers.entries import Entries, Entry
 from edgescale.harness.checkers.faults import Losses
 from edgescale.harness.checkers.spans import FOREVER, Span
@@ -76,7 +77,7 @@ class Tasks:
 
     @staticmethod
     def _note_call(task: Task, call: Call) -> None:
-        if call.start.operation != "fetch":
+        if call.start.operation in SUBMISSIONS:
             task.attempts.append(call)
         if call.end is not None and call.accepted:
             task.seen.append((call.span, call.end))
@@ -98,6 +99,8 @@ def check(history: History) -> Verdict:
     _invented(case, history, tasks)
     check_times(case, history)
     _leftovers(case, history)
+    cancels.asked_for(case, history)
+    cancels.leaves_nothing(case, history)
     return case.verdict()
 
 

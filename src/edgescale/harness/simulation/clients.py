@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _REFUSALS = (InvalidInput, Conflict, Overloaded, NotFound)
 # A fetch's deadline is how long it asks the service to wait; the answer may take a little longer.
 FETCH_MARGIN_MS = 5_000
+# What the history calls what a client does, where it is not a submission.
+OPERATIONS = {"file": "upload", "fetch": "fetch", "cancel": "cancel"}
 
 
 class Answer(NamedTuple):
@@ -70,8 +72,8 @@ class GrpcDoor(Door):
 
     async def send(self, request: Request) -> Answer:
         """As `Door.send`."""
-        send = {"text": self._text, "heartbeat": self._heartbeat, "fetch": self._fetch, "file": self._file}
-        return await send[request.action](request)
+        answer: Answer = await getattr(self, f"_{request.action}")(request)
+        return answer
 
     async def _call(self, request: Request, method: str, message: object, *, more_ms: int = 0) -> Any:
         life = self.world.ingestions.get(request.door)
@@ -100,6 +102,10 @@ class GrpcDoor(Door):
         wait.FromMilliseconds(request.deadline_ms)
         message = api.GetTaskRequest(request_id=request.request_id, wait=wait)
         return Answer.of((await self._call(request, "GetTask", message, more_ms=FETCH_MARGIN_MS)).task)
+
+    async def _cancel(self, request: Request) -> Answer:
+        message = api.CancelTaskRequest(request_id=request.request_id)
+        return Answer.of((await self._call(request, "CancelTask", message)).task)
 
     async def _file(self, request: Request) -> Answer:
         return Answer.of((await self._call(request, "UploadFile", self._messages(request))).task)
@@ -152,7 +158,7 @@ class Clients:
         """Send a request at its time; what becomes of it is written down."""
         await asyncio.sleep(request.at_ms / 1000)
         call = self._recorder.new_call()
-        operation = {"fetch": "fetch", "file": "upload"}.get(request.action, "submit")
+        operation = OPERATIONS.get(request.action, "submit")
         self._note(request, operation, "invoke", call, self._question(request))
         phase, fields = await self._outcome(self._limited(request))
         if request.cut_after_bytes != UNCUT and phase == "info":
@@ -196,11 +202,14 @@ class Clients:
             via += list(self._world.ingestions)
         if request.action == "fetch":
             return {"wait_ms": request.deadline_ms, "via": ",".join(via)}
+        deadline_ns = self._world.loop.now_ns + request.deadline_ms * NS_PER_MS
+        if request.action == "cancel":
+            return {"deadline_ns": deadline_ns, "via": ",".join(via)}
         fields: dict[str, Scalar] = {
             "kind": request.action,
             "lane": request.action,
             "digest": _digest(request),
-            "deadline_ns": self._world.loop.now_ns + request.deadline_ms * NS_PER_MS,
+            "deadline_ns": deadline_ns,
             **times_of(self._world, request),
             "respond_async": request.respond_async or request.action == "heartbeat",
             "via": ",".join(via),

@@ -186,6 +186,10 @@ class HttpDoor(Door):
             self.world, request.client, gateway, request.request_id, wait_s=wait_s, deadline_s=deadline_s
         )
 
+    async def _cancel(self, request: Request, gateway: GatewayLife) -> Answer:
+        path, timeout_s = f"/v1/tasks/{quote(request.request_id, safe=':~')}", request.deadline_ms / 1000
+        return _task(await http_call(self.world, request.client, gateway, "DELETE", path, {}, timeout_s=timeout_s))
+
 
 # --- documents --------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgescale.broker.agents import AgentRegistry
+from edgescale.broker.cancel import Canceller
 from edgescale.broker.connection import Connection
 from edgescale.broker.inspect import LaneInspector
 from edgescale.handlers.base import Handler
@@ -120,6 +121,7 @@ def start_ingestion(world: "World", name: str) -> Ingestion:
         Intake(broker, inbox, world.store, world.settings, chance),
         AgentRegistry(connection, world.keys, world.settings),
         LaneInspector(connection, world.keys, world.settings),
+        Canceller(connection, world.keys, world.settings, chance),
         world.settings,
     )
     stopping = asyncio.Event()
