@@ -12,7 +12,7 @@ from tests.redis_twins import SESSIONS, Ref, Word
 
 T = TypeVar("T")
 Command: TypeAlias = list[Word]
-NAMES = ("submit", "settle", "renew", "give_back", "reclaim", "lookup", "cancel", "beat")
+NAMES = ("submit", "settle", "renew", "give_back", "reclaim", "lookup", "cancel", "beat", "retire")
 SCRIPTS = {name: Script.load(name) for name in NAMES}
 SHORT_MS = 20
 FAR_PAST, FAR_FUTURE = b"1000", b"99999999999999"
@@ -491,6 +491,7 @@ def lease(c: Chooser) -> Command:
                 [key, b"due"],
                 [c.pick(GROUPS), owner, c.pick([b"0", b"200000000"]), b"0-0", wrong(c, number(c, 1, 3))],
             ),
+            run("retire", [key], [c.pick(GROUPS), c.pick([b"0", b"200000000"])]),
             run("lookup", [c.pick(TASKS), c.pick(TASKS)], [c.pick(GROUPS), b"", c.pick([b"", b"n0"]), b"box"]),
             run(
                 "cancel",

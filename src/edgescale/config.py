@@ -50,6 +50,9 @@ class Settings(BaseSettings):
 
     lease_ms: Positive = Field(30_000, description="A worker that is silent for so long loses its tasks to others.")
     sweep_ms: Positive = Field(1_000, description="How often a worker looks for lost tasks.")
+    consumer_retention_ms: Positive = Field(
+        3_600_000, description="Silence after which a worker that owns nothing is forgotten."
+    )
     attempts_max: Positive = Field(5, description="Deliveries after which a task is dead-lettered.")
     worker_lanes: Pairs = Field(
         default_factory=lambda: {"heartbeat": 256, "text": 32, "file": 8},
@@ -93,10 +96,7 @@ class Settings(BaseSettings):
 
     def _impossible(self) -> list[tuple[bool, str]]:
         return [
-            (
-                self.sweep_ms >= self.lease_ms,
-                f"sweep_ms ({self.sweep_ms}) must be below lease_ms ({self.lease_ms})",
-            ),
+            *self._out_of_order(),
             (
                 self.wait_default_ms > self.wait_max_ms,
                 f"wait_default_ms ({self.wait_default_ms}) must not be above wait_max_ms ({self.wait_max_ms})",
@@ -139,6 +139,19 @@ class Settings(BaseSettings):
             ),
             *self._insecure("grpc_bind", self.grpc_bind),
             *self._insecure("http_bind", self.http_bind),
+        ]
+
+    def _out_of_order(self) -> list[tuple[bool, str]]:
+        """Times of workers that must follow each other."""
+        return [
+            (
+                self.sweep_ms >= self.lease_ms,
+                f"sweep_ms ({self.sweep_ms}) must be below lease_ms ({self.lease_ms})",
+            ),
+            (
+                self.consumer_retention_ms <= max(self.lease_ms, self.redis_block_ms),
+                f"consumer_retention_ms ({self.consumer_retention_ms}) must be above lease_ms and redis_block_ms",
+            ),
         ]
 
     def _insecure(self, name: str, address: str) -> list[tuple[bool, str]]:

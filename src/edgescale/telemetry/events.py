@@ -48,6 +48,8 @@ class Event(StrEnum):
     """Another result was stored first; this one was dropped."""
     TASK_UNDECODABLE = "task.undecodable"
     """An entry did not decode and goes to the dead letters."""
+    CONSUMER_RETIRED = "consumer.retired"
+    """The consumer of a worker that was silent for long, and owned nothing, was forgotten."""
     HANDLER_FAILED = "handler.failed"
     """A handler raised; the traceback is attached."""
     LOOP_BLOCKED = "loop.blocked"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from edgescale.broker.broker import Broker
 from edgescale.broker.connection import Connection
 from edgescale.broker.inspect import check_server
+from edgescale.broker.keys import Keys
 from edgescale.broker.model import GiveBack
 from edgescale.broker.reconnect import keep_running, persist
 from edgescale.chance import Chance
@@ -18,6 +19,7 @@ from edgescale.telemetry.logs import get_log
 from edgescale.worker.deliveries import Deliveries, Delivery, Slots
 from edgescale.worker.executor import Executor
 from edgescale.worker.fetcher import Fetcher
+from edgescale.worker.janitor import Janitor
 from edgescale.worker.reclaimer import Reclaimer
 from edgescale.worker.renewer import Renewer
 
@@ -130,8 +132,17 @@ class Worker:
         return False
 
     async def _take_work(self) -> None:
-        """Fetch and reclaim on every lane of every partition, until stopped."""
+        """Fetch and reclaim on every lane of every partition, and tidy up, until stopped."""
+        janitor = Janitor(
+            self._connection,
+            Keys(self._settings.partitions),
+            self._chance,
+            lanes=list(self._lanes),
+            silence_ms=self._settings.consumer_retention_ms,
+            stop=self._stop,
+        )
         async with asyncio.TaskGroup() as duties:
+            duties.create_task(keep_running("janitor", janitor.step, self._chance, stop=self._stop))
             for partition in range(self._settings.partitions):
                 for lane, slots in self._lanes.items():
                     duties.create_task(self._fetch(partition, lane, slots))

@@ -36,7 +36,7 @@ CANCEL_MUTANTS = (
         "cancel_tells_nobody",
         "P2",
         "Whoever waits for a cancelled task is not woken, and does not look for himself.",
-        (Edit("cancel", "    notify(task, channel_prefix, ARGV[item + 6])\n", ""), NO_SLOW_TIMER),
+        (Edit("cancel", "    notify(task, channel_prefix, ARGV[item + 7])\n", ""), NO_SLOW_TIMER),
     ),
     # Seen when a running task is cancelled whose handler takes long.
     Mutant(

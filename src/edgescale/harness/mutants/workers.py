@@ -208,7 +208,11 @@ WORKER_MUTANTS = (
         "A stopping worker waits for its tasks, however long they take, and they may take long.",
         (
             Edit(f"{WORKER}._drain", "self._settings.drain_grace_ms,", "1e9,"),
-            Edit(f"{EXECUTOR}._handle", "asyncio.timeout(timeout_ms / 1000)", "asyncio.timeout(4 * timeout_ms / 1000)"),
+            Edit(
+                f"{EXECUTOR}._handle",
+                "asyncio.timeout(terms.timeout_ms / 1000)",
+                "asyncio.timeout(terms.timeout_ms / 250)",
+            ),
         ),
     ),
     # Seen whenever a worker is asked to stop.

@@ -78,9 +78,10 @@ async def flush(world: "World", fault: Fault) -> AsyncIterator[None]:
 @fault(15, REDIS, options={"lane": LANES})
 async def group_lost(world: "World", fault: Fault) -> AsyncIterator[None]:
     """Somebody destroys the consumer group of a lane."""
-    for partition in range(world.keys.partitions):
-        stream = world.keys.stream(partition, text_of(fault, "lane")).encode()
-        world.server.feed(b"XGROUP", b"DESTROY", stream, GROUP.encode())
+    with world.server.watch.meddling():
+        for partition in range(world.keys.partitions):
+            stream = world.keys.stream(partition, text_of(fault, "lane")).encode()
+            world.server.feed(b"XGROUP", b"DESTROY", stream, GROUP.encode())
     yield
 
 
@@ -88,10 +89,10 @@ async def group_lost(world: "World", fault: Fault) -> AsyncIterator[None]:
 async def consumer_lost(world: "World", fault: Fault) -> AsyncIterator[None]:
     """Somebody deletes a living worker's consumer, and the group forgets what it held."""
     consumer = world.workers[fault.target].worker.consumer.encode()
-    for lane in LANES:
-        for partition in range(world.keys.partitions):
-            stream = world.keys.stream(partition, lane).encode()
-            world.server.feed(b"XGROUP", b"DELCONSUMER", stream, GROUP.encode(), consumer)
+    places = [(partition, lane) for lane in LANES for partition in range(world.keys.partitions)]
+    with world.server.watch.meddling():
+        for place in places:
+            world.server.feed(b"XGROUP", b"DELCONSUMER", world.keys.stream(*place).encode(), GROUP.encode(), consumer)
     yield
 
 

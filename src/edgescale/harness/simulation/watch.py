@@ -51,6 +51,12 @@ class Watch:
         self._listen_in()
 
     @contextmanager
+    def meddling(self) -> Iterator[None]:
+        """What becomes of groups within the block is not the services' doing: they remove no consumer that owns anything."""
+        yield
+        self._note("lost", what="groups")
+
+    @contextmanager
     def taking_away(self) -> Iterator[None]:
         """What is deleted within the block is lost, and no service did it."""
         self.why = "lost"
@@ -86,9 +92,6 @@ class Watch:
             if verb == b"FLUSHALL":
                 self._wiped()
                 moved.clear()
-                continue
-            if verb == b"XGROUP" and words[1].upper() in {b"DESTROY", b"DELCONSUMER"}:
-                self._note("lost", what="groups")
                 continue
             name = Name.parse(words[1].decode(errors="replace")) if len(words) > 1 else None
             if name is None:
