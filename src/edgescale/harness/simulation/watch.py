@@ -52,7 +52,7 @@ class Watch:
 
     @contextmanager
     def meddling(self) -> Iterator[None]:
-        """What becomes of groups within the block is not the services' doing: they remove no consumer that owns anything."""
+        """What becomes of groups within the block is not the services' doing; they only remove who owns nothing."""
         yield
         self._note("lost", what="groups")
 
