@@ -1,5 +1,7 @@
 """P6: each test tells a history; broken ones break this rule and no other. The grace is 2 s, a read blocks for 1 s."""
 
+import pytest
+
 from tests.support_history import ONE, TWO, Story, broken
 
 
@@ -151,3 +153,11 @@ def test_a_settlement_that_is_repeated_is_the_same() -> None:
     story = Story().cast().task("r1").settling("r1", ONE).settled("r1", ONE)
 
     assert broken(story.final("r1")) == set()
+
+
+@pytest.mark.parametrize(("reason", "rules"), [("", {"P6 attempt_counted"}), ("HANDLER_ERROR", set())])
+def test_what_is_handed_back_although_nothing_failed_uses_up_no_attempt(reason: str, rules: set[str]) -> None:
+    story = stopping().give_back("r1", deliveries=1, reason=reason, delay_ms=0).tell(ONE, "stopped")
+    story.after(100).deliver("r1", TWO, attempt=2, how="reclaim").settle("r1", TWO).answer("r1").final("r1")
+
+    assert {rule for rule in broken(story) if rule.startswith("P6")} == rules

@@ -25,7 +25,8 @@ times are of one clock. Readers pass over operations and fields they do not know
     |             | settle    | invoke | entry, attempt=0, consumer, state, result_digest=null, reason=""              |
     |             |           | ok     | as invoke; status ("settled", "superseded", "lost"). Or info                  |
     |             | renew     | invoke | entry, attempt=0, consumer; ends ok, fail (or ok with status "lost"), info    |
-    |             | give_back | invoke | entry, attempt=0, consumer, deliveries (that count), delay_ms=0; ends as renew|
+    |             | give_back | invoke | entry, attempt=0, consumer, deliveries (that count), delay_ms=0; reason, ""   |
+    |             |           |        | where nothing failed; ends as renew                                           |
     | any service | ready     | ok     | slots="" (of a worker, as "text=8,file=2"; else the header's)                 |
     |             | stopping  | ok     | a stop was asked for                                                          |
     |             | stopped   | ok     | ended in good order                                                           |

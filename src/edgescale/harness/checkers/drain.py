@@ -33,6 +33,7 @@ def check(history: History) -> Verdict:
     for entry in list(history.view(Entries)):
         for delivery in entry.deliveries:
             _handed_over(case, history, entry, delivery)
+            _costs_no_attempt(case, delivery)
             _done_stays_done(case, history, delivery)
     _settled_once(case, history)
     cancels.never_starts(case, history)
@@ -104,6 +105,15 @@ def _handed_over(case: Case, history: History, entry: Entry, delivery: Delivery)
     if bound_ns is not None:
         sentence = f"{entry.request_id} was handed back, and nobody took it within {bound_ns // NS_PER_MS} ms"
         case.find("not_handed_over", sentence, delivery.event, returned.end)
+
+
+def _costs_no_attempt(case: Case, delivery: Delivery) -> None:
+    """What is handed back although nothing failed has used up no attempt."""
+    for call in delivery.returns:
+        failed = call.start.fields.get("reason", "unknown") != ""
+        if not failed and call.start.number("deliveries", delivery.attempt) >= delivery.tried(call):
+            sentence = f"{delivery.actor} handed {delivery.event.request_id} back, and the attempt counts"
+            case.find("attempt_counted", sentence, delivery.event, call.start)
 
 
 def _done_stays_done(case: Case, history: History, delivery: Delivery) -> None:

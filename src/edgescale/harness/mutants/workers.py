@@ -194,10 +194,10 @@ WORKER_MUTANTS = (
         "What a stopping worker hands back can be taken only when its lease has run out.",
         (Edit(f"{WORKER}._give_back", "delay_ms=0", "delay_ms=self._settings.lease_ms"),),
     ),
-    # Seen as above, at a task's last try.
+    # Seen as above.
     Mutant(
         "drain_counts_as_try",
-        "P5",
+        "P6",
         "A task that a stopping worker hands back has lost a try.",
         (Edit(f"{WORKER}._give_back", "deliveries=entry.deliveries - 1", "deliveries=entry.deliveries"),),
     ),

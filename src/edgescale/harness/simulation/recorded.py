@@ -115,6 +115,7 @@ class RecordingBroker(Broker):
             "consumer": consumer,
             "deliveries": handed.deliveries,
             "delay_ms": handed.delay_ms,
+            "reason": handed.reason,
         }
         return await self._recorded("give_back", handed.request_id, fields, super().give_back(consumer, handed))
 
