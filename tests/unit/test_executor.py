@@ -90,6 +90,11 @@ async def test_a_retry_goes_back_with_the_delay_that_the_handler_asked_for() -> 
     assert (ending.reason, ending.message) == ("NOT_YET", "Not yet.")
 
 
+async def test_a_retry_without_a_reason_is_given_one() -> None:
+    ending = await Bench(answering(Retry("", ""))).hand_back(entry_of())
+    assert (ending.reason, ending.deliveries) == ("UNSPECIFIED", 1)
+
+
 @pytest.mark.parametrize(("asked_ms", "delay_ms"), [(0, 0), (-5, 0), (LEASE_MS * 9, LEASE_MS * 9)])
 async def test_a_delay_may_be_longer_than_a_lease_and_is_never_negative(asked_ms: int, delay_ms: int) -> None:
     ending = await Bench(answering(Retry("NOT_YET", "", delay_ms=asked_ms))).hand_back(entry_of())

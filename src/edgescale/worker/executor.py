@@ -129,7 +129,8 @@ class Executor:
         request_id, kind = envelope.request_id, envelope.kind
         if isinstance(outcome, Completed):
             return Settlement(entry, request_id, kind, "succeeded", result=outcome.result)
-        reason, message = _bounded(outcome.reason), _bounded(outcome.message)
+        # Without a reason it would look like a task that only waits.
+        reason, message = _bounded(outcome.reason) or "UNSPECIFIED", _bounded(outcome.message)
         if isinstance(outcome, Retry) and entry.deliveries < terms.attempts_max:
             delay_ms = self._delay_ms(entry, outcome.delay_ms, terms)
             return GiveBack(entry, request_id, delay_ms, entry.deliveries, reason=reason, message=message)
