@@ -44,6 +44,19 @@ def field(name: str, filename: str | None = None) -> str:
     return f'Content-Disposition: form-data; name="{name}"{suffix}'
 
 
+async def test_a_file_may_be_for_later_and_only_for_a_while(
+    ingestion: ScriptedIngestion, client: httpx.AsyncClient
+) -> None:
+    times = {"not_before": "2030-01-01T06:00:00Z", "expire_time": "2030-01-01T07:00:00Z"}
+    refused = await client.post("/v1/files", content=b"x", params={"not_before": "tomorrow"})
+    await client.post("/v1/files", content=b"x", params=times)
+
+    assert problem_of(refused, 422, "INVALID_INPUT")["errors"][0]["field"] == "not_before"
+    start = ingestion.seen[0]
+    assert start.schedule.not_before.ToJsonString() == "2030-01-01T06:00:00Z"
+    assert start.schedule.expire_time.ToJsonString() == "2030-01-01T07:00:00Z"
+
+
 async def test_a_raw_body_is_passed_on_with_all_that_is_known_of_it(
     ingestion: ScriptedIngestion, client: httpx.AsyncClient
 ) -> None:

@@ -50,6 +50,28 @@ async def test_a_text_is_answered_with_its_analysis(ingestion: ScriptedIngestion
     assert (request.input.text, request.input.top_terms, request.respond_async) == ("hello", 3, False)
 
 
+async def test_a_text_may_be_for_later_and_only_for_a_while(
+    ingestion: ScriptedIngestion, client: httpx.AsyncClient
+) -> None:
+    ingestion.answer("AnalyzeText", AnalyzeTextResponse(task=done()))
+    times = {"not_before": "2030-01-01T06:00:00Z", "expire_time": "2030-01-01T07:00:00.250+01:00"}
+
+    await client.post("/v1/text-analyses", json={"text": "hello", **times})
+
+    (request,) = ingestion.seen
+    assert request.schedule.not_before.ToJsonString() == "2030-01-01T06:00:00Z"
+    assert request.schedule.expire_time.ToJsonString() == "2030-01-01T06:00:00.250Z"
+
+
+@pytest.mark.parametrize("wrong", ["tomorrow", "2030-01-01T06:00:00", 5])
+async def test_a_time_without_an_offset_or_of_no_form_at_all_is_refused_by_its_name(
+    client: httpx.AsyncClient, wrong: object
+) -> None:
+    response = await client.post("/v1/text-analyses", json={"text": "hello", "not_before": wrong})
+
+    assert problem_of(response, 422, "INVALID_INPUT")["errors"][0]["field"] == "not_before"
+
+
 async def test_a_request_that_waits_carries_an_id_and_the_default_wait(
     ingestion: ScriptedIngestion, client: httpx.AsyncClient
 ) -> None:
