@@ -3,7 +3,7 @@
 import asyncio
 
 from edgescale.broker.broker import Broker
-from edgescale.broker.reconnect import pause
+from edgescale.broker.reconnect import CAP_MS, pause
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
 from edgescale.worker.deliveries import Deliveries, Delivery
@@ -21,6 +21,9 @@ class Renewer:
         consumer: this worker's name.
         lease_ms: the term of a lease.
         stop: ends a pause early.
+
+    Attributes:
+        patience_ms: the longest wait while Redis is away: when it is back, there must be time for another renewal.
     """
 
     def __init__(
@@ -30,6 +33,7 @@ class Renewer:
         self._deliveries = deliveries
         self._consumer = consumer
         self._pause_ms = lease_ms / RENEWALS_PER_LEASE
+        self.patience_ms = min(self._pause_ms / 2, CAP_MS)
         self._stop = stop
         self._log = get_log()
 
