@@ -119,6 +119,16 @@ def test_a_task_whose_entry_somebody_took_away_stays_open_as_nobody_asks_for_it(
     assert broken(open_still) == set()
 
 
+def test_it_stays_open_again_where_redis_forgot_that_it_was_submitted_again() -> None:
+    story = Story(durability=10_000).cast().submit("r1").accept("r1").task("r2")
+    story.delete("r1", why="lost").tell("redis", "lost", what="entries").after(100)
+    since_ns = int(story.now_ms * 1_000_000)
+    story.add("r1").deliver("r1").settle("r1").answer("r1")
+    story.tell("redis", "lost", what="suffix", since_ns=since_ns).final("r2")
+
+    assert "P1 unfinished" not in broken(story.final("r1", state="queued", result_digest=None))
+
+
 def test_one_task_has_one_end() -> None:
     story = Story().cast().submit("r1").accept("r1").deliver("r1").settling("r1", state="failed", result_digest=None)
     story.delete("r1").settled("r1", status="lost").unclear("r1", "WAIT_EXPIRED")

@@ -545,3 +545,37 @@ def test_a_rule_sees_a_write_as_a_whole_and_the_end_of_a_stream_as_what_it_is() 
         (b"ef\n", 0, 4, True, Kind.DATA),
         (b"", 1, 7, False, Kind.END),
     ]
+
+
+async def after_all_broke(scene: Scene, *, silently: bool) -> list[object]:
+    """What a command is answered, and then ten at once, after all connections of a pool broke while they were idle."""
+    RedisServer(scene.network, Recorder(scene.loop), Keys(1), {}, 0)
+    connection = Connection(URL, timeout_ms=1_000)
+    told: list[object] = []
+
+    async def story() -> None:
+        await asyncio.gather(*(connection.command("PING") for _ in range(10)))
+        if silently:
+            # Whoever is on the way has forgotten the connections there were.
+            old = max(one.number for one in scene.network.connections)
+            scene.network.rules.append(lambda packet: Verdict.HOLD if 0 < packet.connection <= old else None)
+        else:
+            scene.network.reset_all("redis")
+            await asyncio.sleep(0.1)
+        for count in (1, 10):
+            calls = (connection.command("PING") for _ in range(count))
+            told.extend(await asyncio.gather(*calls, return_exceptions=True))
+        scene.network.rules.clear()
+        scene.network.look_again()
+        await connection.close()
+
+    await scene.client.spawn(story())
+    return told
+
+
+@pytest.mark.parametrize("silently", [False, True])
+def test_of_connections_that_broke_while_they_were_idle_no_more_than_one_costs_a_command(silently: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    told = play(lambda scene: after_all_broke(scene, silently=silently))
+
+    assert isinstance(told[0], BrokerUnavailable)
+    assert told[1:] == [b"PONG"] * 10

@@ -133,6 +133,8 @@ class Connection:
             async with asyncio.timeout(self._patience_s):
                 return await exchange
         except Exception as error:
+            if isinstance(error, TimeoutError):
+                self._pool.suspect_all()
             ours = _ours(error)
             if ours is error:
                 raise

@@ -9,6 +9,7 @@ import asyncio
 from typing import Any
 
 import hiredis
+from redis import exceptions as foreign
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
 from edgescale.broker.script import Argument
@@ -28,6 +29,7 @@ class Pool:
         # Last in, first out: the rest may fall asleep.
         self._idle: list[AbstractConnection] = []
         self._made: list[AbstractConnection] = []
+        self._suspect: set[AbstractConnection] = set()
 
     async def exchange(self, *args: Argument) -> Any:
         """Send one command and read its reply; a command that fails, or is cancelled, midway closes its connection.
@@ -40,12 +42,24 @@ class Pool:
             connection = self._idle.pop() if self._idle else self._make()
             try:
                 # What the server has closed while it was idle, or what still holds a part of a reply, is of no use.
-                if connection.is_connected and await connection.can_read():
-                    await connection.disconnect()
+                if connection.is_connected and (connection in self._suspect or await connection.can_read()):
+                    await connection.disconnect(nowait=True)
+                self._suspect.discard(connection)
                 await connection.send_packed_command(command, check_health=False)
                 return await connection.read_response()
+            except (foreign.ConnectionError, OSError):
+                self.suspect_all()
+                raise
             finally:
                 self._idle.append(connection)
+
+    def suspect_all(self) -> None:
+        """Have all idle connections made anew before they are used again.
+
+        What broke one has most probably broken the others, and that shows only in the command that is lost by it, or in
+        one that waits in vain.
+        """
+        self._suspect.update(self._idle)
 
     def _make(self) -> AbstractConnection:
         connection: AbstractConnection = self._maker.make_connection()  # type: ignore[no-untyped-call]

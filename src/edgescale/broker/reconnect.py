@@ -48,11 +48,12 @@ class Outage:
     Args:
         duty: names the duty in the log.
         chance: source of the jitter.
+        cap_ms: upper bound of all waits.
     """
 
-    def __init__(self, duty: str, chance: Chance) -> None:
+    def __init__(self, duty: str, chance: Chance, *, cap_ms: float = CAP_MS) -> None:
         self._log = get_log(duty=duty)
-        self._backoff = Backoff(chance)
+        self._backoff = Backoff(chance, cap_ms=cap_ms)
         self._noticed = False
 
     async def sit_out(self, error: EdgeScaleError, stop: asyncio.Event | None = None) -> None:
@@ -75,7 +76,12 @@ class Outage:
 
 
 async def keep_running(
-    duty: str, step: Callable[[], Awaitable[None]], chance: Chance, *, stop: asyncio.Event | None = None
+    duty: str,
+    step: Callable[[], Awaitable[None]],
+    chance: Chance,
+    *,
+    stop: asyncio.Event | None = None,
+    cap_ms: float = CAP_MS,
 ) -> None:
     """Call `step` again and again; when the broker is away, wait and go on, without end.
 
@@ -88,8 +94,9 @@ async def keep_running(
         chance: source of the jitter.
         stop: ends the loop between two rounds; None for never. Cancelling a round instead could lose entries that
             were delivered to it.
+        cap_ms: the longest wait while the broker is away.
     """
-    outage = Outage(duty, chance)
+    outage = Outage(duty, chance, cap_ms=cap_ms)
     while stop is None or not stop.is_set():
         try:
             await step()

@@ -23,6 +23,9 @@ class Renewer:
         consumer: this worker's name.
         lease_ms: the term of a lease.
         stop: ends a pause early.
+
+    Attributes:
+        patience_ms: the longest wait while Redis is away: when it is back, there must be time for another renewal.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class Renewer:
         self._deliveries = deliveries
         self._consumer = consumer
         self._pause_ms = min(lease_ms / RENEWALS_PER_LEASE, PAUSE_MS_MAX)
+        self.patience_ms = self._pause_ms / 2
         self._stop = stop
         self._log = get_log()
 

@@ -93,7 +93,11 @@ class Worker:
             stop=self._stop_renewing,
         )
         async with asyncio.TaskGroup() as duties:
-            duties.create_task(keep_running("renewer", renewer.step, self._chance, stop=self._stop_renewing))
+            duties.create_task(
+                keep_running(
+                    "renewer", renewer.step, self._chance, stop=self._stop_renewing, cap_ms=renewer.patience_ms
+                )
+            )
             try:
                 await self._take_work()
                 await self._drain()

@@ -134,10 +134,15 @@ def _ends(case: Case, history: History, request_id: str, task: Task) -> None:
 def _taken_away(history: History, request_id: str) -> bool:
     """Whether the task's last entry was taken out of its stream by hand: its record stays, and nobody asks for it."""
     moves = [event for event in history.about(request_id) if event.operation in {"add", "delete"}]
+    losses = history.named("lost")
+    for lost in losses:
+        if lost.text("what") == "suffix":
+            # What came about in that time has never been.
+            since_ns = lost.number("since_ns")
+            moves = [event for event in moves if event.index > lost.index or event.time_ns < since_ns]
     if not moves or moves[-1].operation != "delete":
         return False
-    losses = (event for event in history.named("lost") if event.index > moves[-1].index)
-    return next((event.text("what") for event in losses), "") == "entries"
+    return next((event.text("what") for event in losses if event.index > moves[-1].index), "") == "entries"
 
 
 def _count(case: Case, task: Task) -> None:

@@ -152,6 +152,8 @@ DOOR_MUTANTS = (
                 "            async with asyncio.timeout(self._patience_s):\n"
                 "                return await exchange\n"
                 "        except Exception as error:\n"
+                "            if isinstance(error, TimeoutError):\n"
+                "                self._pool.suspect_all()\n"
                 "            ours = _ours(error)\n",
                 "        now = asyncio.get_running_loop().time()\n"
                 "        if now < self.__dict__.get('_shut_until', 0):\n"
@@ -161,6 +163,8 @@ DOOR_MUTANTS = (
                 "            async with asyncio.timeout(self._patience_s):\n"
                 "                return await exchange\n"
                 "        except Exception as error:\n"
+                "            if isinstance(error, TimeoutError):\n"
+                "                self._pool.suspect_all()\n"
                 "            ours = _ours(error)\n"
                 "            if isinstance(ours, BrokerUnavailable) and not isinstance(ours, GroupMissing):\n"
                 "                self._shut_until = now + 20\n",
