@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import re
+from typing import Any
 
 import pytest
 from redis.asyncio.connection import AbstractConnection
@@ -39,7 +40,7 @@ async def test_a_worker_whose_primary_becomes_a_replica_under_its_read_consumes_
     private_server: EmbeddedValkey,
 ) -> None:
     deed = Deed()
-    changes = {"redis_timeout_ms": 500, "inbox_recheck_ms": 300}
+    changes: dict[str, Any] = {"redis_timeout_ms": 500, "inbox_recheck_ms": 300}
     async with (
         open_rig(private_server.url, **changes) as rig,
         serving(rig.inbox()) as inbox,
