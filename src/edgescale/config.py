@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     lease_ms: Positive = Field(30_000, description="A worker that is silent for so long loses its tasks to others.")
     sweep_ms: Positive = Field(1_000, description="How often a worker looks for lost tasks.")
     attempts_max: Positive = Field(5, description="Deliveries after which a task is dead-lettered.")
+    replays_per_second: Positive = Field(
+        50, description="Dead letters that one process puts back in a second, at most."
+    )
     worker_lanes: Pairs = Field(
         default_factory=lambda: {"heartbeat": 256, "text": 32, "file": 8},
         description="Lanes that a worker serves, each with its number of tasks at once.",
