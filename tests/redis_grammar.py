@@ -497,7 +497,7 @@ def lease(c: Chooser) -> Command:
 
 
 def letters(c: Chooser) -> Command:
-    """Reading dead letters, and putting one back; the letters of these sequences stand in a stream with ids of its own."""
+    """Reading dead letters, and putting one back; these stand in a stream of their own, whose ids are known."""
     task, entry = c.pick(TASKS), c.pick([b"1-0", b"2-0", b"3-1"])
     filters = [c.pick([b"", b"s0"]), c.pick([b"", b"text"]), c.pick([b"", b"REASON"]), c.pick([b"", b"id-" + task])]
     letter: Command = [b"XADD", b"buried", entry, b"request_id", b"id-" + task, b"lane", b"s0", b"reason", b"REASON"]

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +14,10 @@ from edgescale import __version__
 from edgescale.errors import ConfigError, InvalidInput
 from edgescale.exits import EXIT_FAILED, sentences
 from edgescale.harness.simulate_command import simulate
+from edgescale.local.asking import with_client
+from edgescale.local.dead_command import dead
 
 if TYPE_CHECKING:
-    from edgescale.client import Client
     from edgescale.compose import Service
     from edgescale.config import Settings
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 send = typer.Typer(help="Send one request to ingestion and print the answer.", no_args_is_help=True)
 app.add_typer(send, name="send")
+app.add_typer(dead, name="dead")
 
 Set = Annotated[
     list[str] | None,
@@ -170,7 +172,7 @@ def status(target: Target = None, as_json: AsJson = False) -> None:
     """Show lanes and agents."""
     from edgescale.local.status import show_status
 
-    _with_client(target, lambda client: show_status(client, as_json=as_json))
+    with_client(target, lambda client: show_status(client, as_json=as_json))
 
 
 app.command()(simulate)
@@ -186,7 +188,7 @@ def heartbeat(
     target: Target = None,
 ) -> None:
     """Send a heartbeat; returns once it is queued."""
-    _with_client(
+    with_client(
         target,
         lambda client: _print_message(
             client.send_heartbeat(agent_id, sequence=sequence, boot_id=boot_id, status=state, request_id=request_id)
@@ -204,7 +206,7 @@ def text(
 ) -> None:
     """Have a text analysed, and print what was found."""
     content = _standard_input() if words == "-" else words
-    _with_client(
+    with_client(
         target,
         lambda client: _print_message(
             client.analyze_text(content, top_terms=top_terms, request_id=request_id, timeout_s=timeout_s)
@@ -221,7 +223,7 @@ def file(
     """Stream a file, and print the report on it."""
     from edgescale.local.progress import upload_with_progress
 
-    _with_client(target, lambda client: _print_message(upload_with_progress(client, path, request_id=request_id)))
+    with_client(target, lambda client: _print_message(upload_with_progress(client, path, request_id=request_id)))
 
 
 def _standard_input() -> str:
@@ -236,16 +238,6 @@ async def _print_message(call: Coroutine[Any, Any, Any]) -> None:
 
     message = MessageToDict(await call, preserving_proto_field_name=True, always_print_fields_with_no_presence=False)
     print(json.dumps(message, indent=2, ensure_ascii=False))
-
-
-def _with_client(target: str | None, use: "Callable[[Client], Coroutine[Any, Any, None]]") -> None:
-    from edgescale.client import Client
-
-    async def call() -> None:
-        async with Client(_settings(None, ingestion_target=target).ingestion_target) as client:
-            await use(client)
-
-    asyncio.run(call())
 
 
 def main() -> None:

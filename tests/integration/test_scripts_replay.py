@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from edgescale.broker.dead_letters import DeadLetters
-from edgescale.broker.letters import Letter, LetterFilter
+from edgescale.broker.letters import Letter, LetterFilter, Replay
 from edgescale.broker.model import GiveBack
 from edgescale.broker.script import Script
 from edgescale.errors import BrokerUnavailable, Overloaded
@@ -22,6 +22,12 @@ async def proxy(server: Server) -> AsyncIterator[Proxy]:
         yield running
 
 
+async def replay(rig: Rig, name: str) -> Replay:
+    """What becomes of one letter."""
+    [replayed] = await rig.letters.replay([name])
+    return replayed
+
+
 async def only(rig: Rig) -> Letter:
     """The one letter there is."""
     [letter] = (await rig.letters.page()).letters
@@ -32,7 +38,7 @@ async def test_a_replayed_task_is_queued_again_with_the_entry_that_was_sent(rig:
     await rig.bury("r1")
     before = await rig.fields("r1")
 
-    replayed = await rig.letters.replay(str((await only(rig)).id))
+    replayed = await replay(rig, str((await only(rig)).id))
 
     assert (replayed.outcome, replayed.request_id, replayed.lane) == ("replayed", "r1", LANE)
     assert await rig.dead_letters() == []
@@ -50,7 +56,7 @@ async def test_a_replayed_task_is_queued_again_with_the_entry_that_was_sent(rig:
 async def test_a_replayed_task_tells_how_it_had_ended_until_it_is_settled_again(rig: Rig) -> None:
     await rig.bury("r1", reason="FIRST")
     letter = await only(rig)
-    await rig.letters.replay("r1")
+    await replay(rig, "r1")
 
     record = await rig.broker.lookup("r1")
 
@@ -70,7 +76,7 @@ async def test_a_replayed_record_does_not_expire_while_it_is_open(rig: Rig) -> N
     await rig.bury("r1")
     assert await rig.connection.command("PTTL", rig.keys.task("r1")) > 0
 
-    await rig.letters.replay("r1")
+    await replay(rig, "r1")
 
     assert await rig.connection.command("PTTL", rig.keys.task("r1")) == -1
     [entry] = await rig.take()
@@ -82,7 +88,7 @@ async def test_who_asks_later_is_given_the_new_result(rig: Rig) -> None:
     async with serving(rig.inbox()) as inbox:
         await rig.bury("r1")
         assert (await inbox.wait_for("r1", 5)).state == "dead_lettered"
-        await rig.letters.replay("r1")
+        await replay(rig, "r1")
         late = asyncio.create_task(inbox.wait_for("r1", 5))
         await eventually(lambda: inbox.open_requests == 1)
         await eventually(lambda: _attached(rig, inbox.name))
@@ -99,7 +105,7 @@ async def _attached(rig: Rig, inbox: str) -> bool:
 
 async def test_sending_a_replayed_request_again_attaches_to_it(rig: Rig) -> None:
     await rig.bury("r1")
-    await rig.letters.replay("r1")
+    await replay(rig, "r1")
 
     receipt = await rig.broker.submit(submission("r1"), inbox="box")
 
@@ -117,7 +123,7 @@ async def test_a_full_lane_takes_no_letter_back_and_nothing_is_changed(server: S
         await rig.submit("r2", "r3")
         before, letters = await rig.fields("r1"), await rig.dead_letters()
 
-        replayed = await rig.letters.replay("r1")
+        replayed = await replay(rig, "r1")
 
         assert (replayed.outcome, replayed.sentence) == ("full", "lane 'text' is full")
         assert await rig.fields("r1") == before
@@ -125,7 +131,7 @@ async def test_a_full_lane_takes_no_letter_back_and_nothing_is_changed(server: S
         assert await rig.request_ids() == ["r2", "r3"]
         [entry, _] = await rig.take()
         await rig.broker.settle("worker-1", settlement(entry))
-        assert (await rig.letters.replay("r1")).outcome == "replayed"
+        assert (await replay(rig, "r1")).outcome == "replayed"
 
 
 async def test_the_cap_is_shared_by_the_partitions(server: Server) -> None:
@@ -134,7 +140,7 @@ async def test_the_cap_is_shared_by_the_partitions(server: Server) -> None:
         await rig.bury(one)
         await rig.submit(two)
 
-        assert (await rig.letters.replay(one)).outcome == "full"
+        assert (await replay(rig, one)).outcome == "full"
 
 
 @pytest.mark.parametrize("state", ["queued", "running"])
@@ -145,7 +151,7 @@ async def test_a_letter_whose_task_was_sent_anew_is_left_alone(state: str, rig: 
     if state == "running":
         await rig.take()
 
-    replayed = await rig.letters.replay("r1")
+    replayed = await replay(rig, "r1")
 
     assert (replayed.outcome, replayed.state) == ("conflict", "queued")
     assert len(await rig.dead_letters()) == 1
@@ -161,7 +167,7 @@ async def test_a_letter_whose_task_ended_in_another_life_is_left_alone(state: st
     await rig.broker.settle("worker-1", settlement(entry, state=state, reason="SECOND"))  # type: ignore[arg-type]
     before = await rig.fields("r1")
 
-    replayed = await rig.letters.replay(str(letter.id))
+    replayed = await replay(rig, str(letter.id))
 
     assert (replayed.outcome, replayed.state) == ("conflict", state)
     assert replayed.sentence == f"task r1 has had another life since this letter: it is {state}"
@@ -176,7 +182,7 @@ async def test_an_expired_record_is_made_anew_from_the_letter(rig: Rig) -> None:
     known = await rig.fields("r1")
     await rig.connection.command("DEL", rig.keys.task("r1"))
 
-    assert (await rig.letters.replay("r1")).outcome == "replayed"
+    assert (await replay(rig, "r1")).outcome == "replayed"
 
     made = await rig.fields("r1")
     for name in (b"digest", b"kind", b"lane", b"file_id", b"accepted_ms"):
@@ -191,7 +197,7 @@ async def test_a_task_whose_entry_was_taken_away_by_hand_may_be_replayed(rig: Ri
     await rig.submit("r1")
     await rig.connection.command("XTRIM", rig.keys.stream(0, LANE), "MAXLEN", 0)
 
-    assert (await rig.letters.replay("r1")).outcome == "replayed"
+    assert (await replay(rig, "r1")).outcome == "replayed"
     assert await rig.request_ids() == ["r1"]
 
 
@@ -201,7 +207,7 @@ async def test_a_replay_whose_reply_is_lost_is_one_entry(proxy: Proxy) -> None:
         await rig.connection.command("SCRIPT", "LOAD", Script.load("replay").body)
         proxy.lose_reply(b"replayed:", times=2)
 
-        replayed = await rig.letters.replay("r1")
+        replayed = await replay(rig, "r1")
 
         assert proxy.replies_lost == 2
         assert replayed.outcome == "replayed"
@@ -216,9 +222,9 @@ async def test_a_caller_that_repeats_a_replay_is_told_that_it_was_done(proxy: Pr
         await rig.connection.command("SCRIPT", "LOAD", Script.load("replay").body)
         proxy.lose_reply(b"replayed:")
         with pytest.raises(BrokerUnavailable):
-            await rig.letters.replay(name)
+            await replay(rig, name)
 
-        assert (await rig.letters.replay(name)).outcome == "replayed"
+        assert (await replay(rig, name)).outcome == "replayed"
         assert await rig.request_ids() == ["r1"]
 
 
@@ -227,9 +233,9 @@ async def test_two_who_replay_the_same_letter_queue_it_once(rig: Rig) -> None:
     name = str((await only(rig)).id)
     other = DeadLetters(rig.connection, rig.keys, rig.settings, rig.chance)
 
-    outcomes = await asyncio.gather(rig.letters.replay(name), other.replay(name))
+    outcomes = await asyncio.gather(rig.letters.replay([name]), other.replay([name]))
 
-    assert {replayed.outcome for replayed in outcomes} == {"replayed"}
+    assert [replayed.outcome for [replayed] in outcomes] == ["replayed", "replayed"]
     assert await rig.request_ids() == ["r1"]
 
 
@@ -237,7 +243,7 @@ async def test_a_settlement_that_is_repeated_after_the_replay_changes_nothing(ri
     [entry] = await rig.submit_and_take("r1")
     done = settlement(entry, state="dead_lettered", reason="R")
     await rig.broker.settle("worker-1", done)
-    await rig.letters.replay("r1")
+    await replay(rig, "r1")
 
     assert await rig.broker.settle("worker-1", done) == "lost"
     assert (await rig.fields("r1"))[b"state"] == b"queued"
@@ -246,7 +252,7 @@ async def test_a_settlement_that_is_repeated_after_the_replay_changes_nothing(ri
 
 async def test_a_letter_that_is_not_there_cannot_be_replayed(rig: Rig) -> None:
     for name in ("0-1-1", "nobody", "7-1-1", "999999-99999999999999999999-0"):
-        replayed = await rig.letters.replay(name)
+        replayed = await replay(rig, name)
         assert replayed.outcome == "missing"
         assert name in replayed.sentence
 
@@ -256,7 +262,7 @@ async def test_a_letter_without_its_bytes_cannot_be_replayed(rig: Rig) -> None:
     await rig.connection.command("XDEL", rig.keys.stream(0, LANE), entry.entry_id)
     await rig.broker.settle("worker-1", settlement(entry, state="dead_lettered"))
 
-    assert (await rig.letters.replay("r1")).outcome == "empty"
+    assert (await replay(rig, "r1")).outcome == "empty"
     assert len(await rig.dead_letters()) == 1
 
 
@@ -269,7 +275,7 @@ async def test_an_undecodable_letter_is_replayed_as_it_was_and_buried_again(rig:
         await rig.broker.settle("worker-1", settlement(entry, "bad", state="dead_lettered", reason="UNDECODABLE"))
         letter = await rig.letters.show("bad")
         assert (letter.replays, letter.fields) == (replays, entry.fields)
-        assert (await rig.letters.replay("bad")).outcome == "replayed"
+        assert (await replay(rig, "bad")).outcome == "replayed"
 
 
 async def test_an_entry_that_names_no_task_leaves_no_open_task_behind(rig: Rig) -> None:
@@ -278,7 +284,7 @@ async def test_an_entry_that_names_no_task_leaves_no_open_task_behind(rig: Rig) 
     name = f"entry-{entry.entry_id}"
     await rig.broker.settle("worker-1", settlement(entry, name, state="dead_lettered", reason="UNDECODABLE"))
 
-    assert (await rig.letters.replay(name)).outcome == "replayed"
+    assert (await replay(rig, name)).outcome == "replayed"
 
     assert await rig.broker.lookup(name) is None
     [again] = await rig.take()
@@ -295,7 +301,7 @@ async def test_an_entry_with_a_thousand_fields_and_more_is_replayed_as_far_as_it
     [entry] = await rig.take()
     await rig.broker.settle("worker-1", settlement(entry, "r1", state="dead_lettered", reason="UNDECODABLE"))
 
-    assert (await rig.letters.replay("r1")).outcome == "replayed"
+    assert (await replay(rig, "r1")).outcome == "replayed"
     [again] = await rig.take()
     assert len(again.fields) == 1_000
 
@@ -307,7 +313,7 @@ async def test_a_server_that_is_out_of_memory_takes_nothing_back(private_server:
         await rig.connection.command("CONFIG", "SET", "maxmemory", "1")
 
         with pytest.raises(Overloaded):
-            await rig.letters.replay("r1")
+            await replay(rig, "r1")
 
         assert (await rig.fields("r1"), await rig.dead_letters()) == (before, letters)
         assert await rig.backlog() == 0
@@ -323,8 +329,8 @@ async def test_all_that_match_are_replayed_and_others_stay(rig: Rig) -> None:
 
     progress = await rig.letters.replay_all(LetterFilter(reason="ONE"), most=10)
 
-    assert [replay.request_id for replay in progress.replays] == ["r2", "r1"]
-    assert {replay.outcome for replay in progress.replays} == {"replayed"}
+    assert [each.request_id for each in progress.replays] == ["r2", "r1"]
+    assert {each.outcome for each in progress.replays} == {"replayed"}
     assert progress.next_page_token == ""
     assert [letter.request_id for letter in (await rig.letters.page()).letters] == ["r3"]
 
@@ -335,7 +341,7 @@ async def test_replaying_goes_on_where_it_stopped(rig: Rig) -> None:
     replayed, token = [], ""
     for _ in range(3):
         progress = await rig.letters.replay_all(most=2, token=token)
-        replayed += [replay.request_id for replay in progress.replays]
+        replayed += [each.request_id for each in progress.replays]
         token = progress.next_page_token
 
     assert replayed == names[::-1]
@@ -343,36 +349,36 @@ async def test_replaying_goes_on_where_it_stopped(rig: Rig) -> None:
     assert await rig.backlog() == 5
 
 
-async def test_who_has_no_time_left_stops_and_says_where(rig: Rig) -> None:
-    await rig.bury("r1", "r2")
+async def test_who_has_no_time_left_does_one_and_says_where_to_go_on(rig: Rig) -> None:
+    await rig.bury("r1", "r2", "r3")
 
     progress = await rig.letters.replay_all(most=9, until=asyncio.get_running_loop().time())
 
-    assert progress.replays == []
+    assert [each.request_id for each in progress.replays] == ["r3"]
     assert len(await rig.dead_letters()) == 2
     rest = await rig.letters.replay_all(most=9, token=progress.next_page_token)
-    assert len(rest.replays) == 2
+    assert [each.request_id for each in rest.replays] == ["r2", "r1"]
 
 
-async def test_the_pace_is_kept_by_all_who_replay_and_only_ever_slowed(
+async def test_all_who_replay_share_one_pace_and_each_may_be_slower(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
 
     async def note(seconds: float) -> None:
-        waits.append(seconds)
+        waits.append(round(seconds, 1))
 
     async with open_rig(server.url, replays_per_second=10) as rig:
-        await rig.bury("r1", "r2", "r3", "r4")
-        monkeypatch.setattr("edgescale.broker.dead_letters.asyncio.sleep", note)
+        await rig.bury("r1", "r2", "r3", "r4", "r5")
+        monkeypatch.setattr("edgescale.broker.pace.asyncio.sleep", note)
         await rig.letters.replay_all(most=3, per_second=1_000)
-        await rig.letters.replay("r1", per_second=1)
-        first, *others = waits
-        await rig.letters.replay("0-1-1")
+        quick, waits = waits, []
+        await rig.letters.replay(["r1", "r2"], per_second=1)
 
-    assert first == 0
-    # By the loop's clock hardly any time passes, so that each waits for its turn behind the one before.
-    assert [round(wait, 1) for wait in others] == [0.1, 0.2, 0.3]
+    # By the loop's clock hardly any time passes here, so that each waits behind the one before. A call waits by its own
+    # pace first, and then by that of all.
+    assert quick == [0, 0, 0, 0.1, 0, 0.2]
+    assert waits == [0, 0.3, 1, 0.4]
 
 
 # What a letter tells.
@@ -406,7 +412,7 @@ async def test_what_a_draining_worker_hands_back_is_no_attempt(rig: Rig) -> None
 
 async def test_the_history_goes_on_after_a_replay(rig: Rig) -> None:
     await rig.bury("r1", reason="FIRST")
-    await rig.letters.replay("r1")
+    await replay(rig, "r1")
     [entry] = await rig.take()
     await rig.broker.settle("worker-1", settlement(entry, state="dead_lettered", reason="SECOND"))
 

@@ -8,10 +8,13 @@ from edgescale.broker.connection import Connection
 from edgescale.broker.keys import GROUP, Keys
 from edgescale.broker.letter_reader import LetterReader
 from edgescale.broker.letters import EVERY, Letter, LetterFilter, LetterId, Replay
+from edgescale.broker.pace import Pace
 from edgescale.broker.reconnect import persist
 from edgescale.broker.script import Argument, Script
 from edgescale.chance import Chance
 from edgescale.config import Settings
+from edgescale.telemetry.events import Event
+from edgescale.telemetry.logs import get_log
 
 
 @dataclass(slots=True)
@@ -43,25 +46,34 @@ class DeadLetters(LetterReader):
         super().__init__(connection, keys)
         self._settings = settings
         self._chance = chance
+        self._log = get_log()
         self._replay = Script.load("replay")
-        # The turn of the next replay, by the loop's clock: all calls of this process share one pace.
-        self._turn = 0.0
+        # Shared by all calls of this process; each may keep a slower one of its own.
+        self._pace = Pace(settings.replays_per_second)
 
-    async def replay(self, name: str, *, per_second: int = 0) -> Replay:
-        """Put a letter back into its lane, when it is its turn.
+    async def replay(self, names: Sequence[str], *, per_second: int = 0, until: float | None = None) -> list[Replay]:
+        """Put letters back into their lanes, each when it is its turn; what became of each, in order.
 
         Args:
-            name: as for `show`.
+            names: as for `show`.
             per_second: a slower pace than the setting's; 0 for the setting's.
+            until: by the loop's clock, when to stop, after the first at the earliest; None for not at all.
 
         Raises:
-            Overloaded: Redis is out of memory; nothing was changed.
-            BrokerUnavailable: whether it was replayed is unknown; the call may be repeated.
+            Overloaded: Redis is out of memory; those before are replayed.
+            BrokerUnavailable: as above, and whether this one was is unknown; the call may be repeated.
         """
-        letter = await self.find(name)
-        if letter is not None:
-            return await self._put_back(letter, per_second)
-        return Replay(name, outcome="replayed" if await self._marked(name) else "missing")
+        pace = Pace(per_second)
+        replays: list[Replay] = []
+        for name in names:
+            if replays and _late(until):
+                break
+            letter = await self.find(name)
+            if letter is not None:
+                replays.append(await self._put_back(letter, pace))
+            else:
+                replays.append(Replay(name, outcome="replayed" if await self._marked(name) else "missing"))
+        return replays
 
     async def _marked(self, name: str) -> bool:
         """Whether a letter was put back not long ago: a caller that repeats itself is told so."""
@@ -92,20 +104,22 @@ class DeadLetters(LetterReader):
             InvalidInput: the token is not one of ours.
             Overloaded, BrokerUnavailable: as `replay`; those before are replayed.
         """
-        progress = Progress(next_page_token=token)
+        pace, progress = Pace(per_second), Progress(next_page_token=token)
         async for page in self.pages(wanted, token=token):
             for letter in page.letters:
-                if len(progress.replays) >= most or _late(until):
+                # One at least, or a caller in a hurry would never get anywhere.
+                if len(progress.replays) >= most or (progress.replays and _late(until)):
                     return progress
-                progress.replays.append(await self._put_back(letter, per_second))
+                progress.replays.append(await self._put_back(letter, pace))
                 progress.next_page_token = letter.id.token
             progress.next_page_token = page.next_page_token
             if _late(until):
                 break
         return progress
 
-    async def _put_back(self, letter: Letter, per_second: int) -> Replay:
-        await self._in_turn(per_second)
+    async def _put_back(self, letter: Letter, pace: Pace) -> Replay:
+        await pace.turn()
+        await self._pace.turn()
         partition, entry_id = letter.id.partition, letter.id.entry_id
         keys = [self._keys.dead(partition), self._keys.task(letter.request_id)]
         keys += [self._keys.stream(partition, letter.lane), self._keys.replayed(partition, entry_id)]
@@ -116,15 +130,18 @@ class DeadLetters(LetterReader):
             self._chance,
             patience_ms=self._settings.redis_patience_ms,
         )
-        outcome, state = reply[0].decode(), reply[1].decode() if reply[0] == b"conflict" else ""
-        return Replay(str(letter.id), letter.request_id, letter.lane, outcome, state)
-
-    async def _in_turn(self, per_second: int) -> None:
-        most = self._settings.replays_per_second
-        now = asyncio.get_running_loop().time()
-        turn = max(now, self._turn)
-        self._turn = turn + 1 / (min(per_second, most) or most)
-        await asyncio.sleep(turn - now)
+        replay = Replay(
+            str(letter.id),
+            letter.request_id,
+            letter.lane,
+            outcome=reply[0].decode(),
+            state=reply[1].decode() if reply[0] == b"conflict" else "",
+            cap=self._settings.cap_of(letter.lane) if reply[0] == b"full" else 0,
+        )
+        self._log.info(
+            Event.DEAD_LETTER_REPLAYED, letter=replay.id, request_id=replay.request_id, outcome=replay.outcome
+        )
+        return replay
 
     async def purge(self, names: Sequence[str]) -> int:
         """Remove letters for good, each named as for `show`; how many were there.
@@ -161,7 +178,9 @@ class DeadLetters(LetterReader):
                 return progress
 
     async def _remove(self, partition: int, entry_ids: Sequence[str]) -> int:
-        return int(await self._connection.command("XDEL", self._keys.dead(partition), *entry_ids))
+        count = int(await self._connection.command("XDEL", self._keys.dead(partition), *entry_ids))
+        self._log.info(Event.DEAD_LETTERS_PURGED, partition=partition, count=count)
+        return count
 
 
 def _late(until: float | None) -> bool:

@@ -199,7 +199,8 @@ class Replay:
         request_id: of its task; empty where there was no letter.
         lane: as `request_id`.
         outcome: `replayed`, or why nothing was changed.
-        state: of the task that another life has, for a conflict; else empty.
+        state: of the task in its other life, for a conflict; else empty.
+        cap: of a lane that is full; else 0.
     """
 
     id: str
@@ -207,6 +208,7 @@ class Replay:
     lane: str = ""
     outcome: Outcome = "missing"
     state: str = ""
+    cap: int = 0
 
     @property
     def sentence(self) -> str:

@@ -11,6 +11,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from edgescale.chance import Chance, SystemChance
+from edgescale.client.dead_letters import DeadLetters
 from edgescale.client.wire import built, read, translated, upload
 from edgescale.v1 import (
     file_pb2,
@@ -40,11 +41,15 @@ class Client:
     Args:
         target: `host:port` of ingestion.
         chance: source of request ids; the system's when None.
+
+    Attributes:
+        dead_letters: lists, shows, replays and purges them.
     """
 
     def __init__(self, target: str, *, chance: Chance | None = None) -> None:
         self._channel = aio.insecure_channel(target, options=OPTIONS)
         self._stub = ingestion_service_pb2_grpc.IngestionServiceStub(self._channel)
+        self.dead_letters = DeadLetters(self._stub)
         self._health = health_pb2_grpc.HealthStub(self._channel)
         self._chance = chance or SystemChance()
 

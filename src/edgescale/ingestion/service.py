@@ -8,12 +8,14 @@ import grpc
 from grpc.aio import ServicerContext
 
 from edgescale.broker.agents import AgentRegistry
+from edgescale.broker.dead_letters import DeadLetters
 from edgescale.broker.inspect import LaneInspector
 from edgescale.broker.model import LaneStatus, TaskRecord
 from edgescale.config import Settings
 from edgescale.errors import EdgeScaleError, InternalError, InvalidInput, OutOfRange, UploadStalled
 from edgescale.ingestion.admission import Admission
 from edgescale.ingestion.checks import TRACEPARENT, check_wait
+from edgescale.ingestion.dead_letters import DeadLetterCalls
 from edgescale.ingestion.intake import Intake
 from edgescale.ingestion.patience import within
 from edgescale.ingestion.submissions import FILE, HEARTBEAT, TEXT
@@ -21,7 +23,7 @@ from edgescale.ingestion.tasks import to_task
 from edgescale.status import DETAILS_KEY, to_status
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
-from edgescale.v1 import ingestion_service_pb2, ingestion_service_pb2_grpc
+from edgescale.v1 import ingestion_service_pb2
 
 T = TypeVar("T")
 Context = ServicerContext[Any, Any]
@@ -32,17 +34,26 @@ UPLOAD_IDLE_S = 60.0
 ANSWER_MARGIN_S = 0.1
 
 
-class IngestionService(ingestion_service_pb2_grpc.IngestionServiceServicer):
+class IngestionService(DeadLetterCalls):
     """Serves `edgescale.v1.IngestionService`.
 
     Args:
         intake: does the work.
         agents: the registry of agents.
         inspector: figures of the lanes.
+        letters: the dead letters.
         settings: limits and waits.
     """
 
-    def __init__(self, intake: Intake, agents: AgentRegistry, inspector: LaneInspector, settings: Settings) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        agents: AgentRegistry,
+        inspector: LaneInspector,
+        letters: DeadLetters,
+        settings: Settings,
+    ) -> None:
+        super().__init__(letters)
         self._intake = intake
         self._agents = agents
         self._inspector = inspector

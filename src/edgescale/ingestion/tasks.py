@@ -30,6 +30,12 @@ def to_task(record: TaskRecord, *, deliveries: int = 0) -> task_pb2.Task:
         attempts=record.attempts or deliveries,
         file_id=record.file_id,
     )
+    if record.replays:
+        task.replays = record.replays
+    if record.buried:
+        task.burial.bury_time.FromMilliseconds(record.buried.buried_ms)
+        task.burial.attempts = record.buried.attempts
+        task.burial.error.reason, task.burial.error.message = record.buried.reason, record.buried.message
     if record.accepted_ms:
         task.accept_time.FromMilliseconds(record.accepted_ms)
     if record.terminal:

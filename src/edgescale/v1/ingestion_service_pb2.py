@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from edgescale.v1 import dead_letter_pb2 as edgescale_dot_v1_dot_dead__letter__pb2
 from edgescale.v1 import file_pb2 as edgescale_dot_v1_dot_file__pb2
 from edgescale.v1 import heartbeat_pb2 as edgescale_dot_v1_dot_heartbeat__pb2
 from edgescale.v1 import task_pb2 as edgescale_dot_v1_dot_task__pb2
@@ -29,45 +30,45 @@ from edgescale.v1 import text_pb2 as edgescale_dot_v1_dot_text__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$edgescale/v1/ingestion_service.proto\x12\x0c\x65\x64gescale.v1\x1a\x17\x65\x64gescale/v1/file.proto\x1a\x1c\x65\x64gescale/v1/heartbeat.proto\x1a\x17\x65\x64gescale/v1/task.proto\x1a\x17\x65\x64gescale/v1/text.proto\x1a\x1egoogle/protobuf/duration.proto\"V\n\x14SendHeartbeatRequest\x12*\n\theartbeat\x18\x01 \x01(\x0b\x32\x17.edgescale.v1.Heartbeat\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"=\n\x15SendHeartbeatResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08repeated\x18\x02 \x01(\x08\"g\n\x12\x41nalyzeTextRequest\x12&\n\x05input\x18\x01 \x01(\x0b\x32\x17.edgescale.v1.TextInput\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rrespond_async\x18\x03 \x01(\x08\"7\n\x13\x41nalyzeTextResponse\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.edgescale.v1.Task\"\x88\x01\n\x11UploadFileRequest\x12.\n\x05start\x18\x01 \x01(\x0b\x32\x1d.edgescale.v1.UploadFileStartH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12*\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1b.edgescale.v1.UploadFileEndH\x00\x42\x06\n\x04part\"\x80\x01\n\x0fUploadFileStart\x12,\n\x08metadata\x18\x01 \x01(\x0b\x32\x1a.edgescale.v1.FileMetadata\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rrespond_async\x18\x03 \x01(\x08\x12\x14\n\x0c\x65xplicit_end\x18\x04 \x01(\x08\"\x0f\n\rUploadFileEnd\"6\n\x12UploadFileResponse\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.edgescale.v1.Task\"M\n\x0eGetTaskRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"3\n\x0fGetTaskResponse\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.edgescale.v1.Task\":\n\x11ListAgentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListAgentsResponse\x12#\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x13.edgescale.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x12\n\x10ListLanesRequest\"6\n\x11ListLanesResponse\x12!\n\x05lanes\x18\x01 \x03(\x0b\x32\x12.edgescale.v1.Lane\"\x9d\x01\n\x04Lane\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61\x63klog\x18\x02 \x01(\x04\x12\x0f\n\x07running\x18\x03 \x01(\x04\x12\x0b\n\x03\x63\x61p\x18\x04 \x01(\x04\x12-\n\noldest_age\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\tconsumers\x18\x06 \x03(\x0b\x32\x16.edgescale.v1.Consumer\"R\n\x08\x43onsumer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07running\x18\x02 \x01(\x04\x12\'\n\x04idle\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration2\xfa\x03\n\x10IngestionService\x12X\n\rSendHeartbeat\x12\".edgescale.v1.SendHeartbeatRequest\x1a#.edgescale.v1.SendHeartbeatResponse\x12R\n\x0b\x41nalyzeText\x12 .edgescale.v1.AnalyzeTextRequest\x1a!.edgescale.v1.AnalyzeTextResponse\x12Q\n\nUploadFile\x12\x1f.edgescale.v1.UploadFileRequest\x1a .edgescale.v1.UploadFileResponse(\x01\x12\x46\n\x07GetTask\x12\x1c.edgescale.v1.GetTaskRequest\x1a\x1d.edgescale.v1.GetTaskResponse\x12O\n\nListAgents\x12\x1f.edgescale.v1.ListAgentsRequest\x1a .edgescale.v1.ListAgentsResponse\x12L\n\tListLanes\x12\x1e.edgescale.v1.ListLanesRequest\x1a\x1f.edgescale.v1.ListLanesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$edgescale/v1/ingestion_service.proto\x12\x0c\x65\x64gescale.v1\x1a\x1e\x65\x64gescale/v1/dead_letter.proto\x1a\x17\x65\x64gescale/v1/file.proto\x1a\x1c\x65\x64gescale/v1/heartbeat.proto\x1a\x17\x65\x64gescale/v1/task.proto\x1a\x17\x65\x64gescale/v1/text.proto\x1a\x1egoogle/protobuf/duration.proto\"V\n\x14SendHeartbeatRequest\x12*\n\theartbeat\x18\x01 \x01(\x0b\x32\x17.edgescale.v1.Heartbeat\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"=\n\x15SendHeartbeatResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08repeated\x18\x02 \x01(\x08\"g\n\x12\x41nalyzeTextRequest\x12&\n\x05input\x18\x01 \x01(\x0b\x32\x17.edgescale.v1.TextInput\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rrespond_async\x18\x03 \x01(\x08\"7\n\x13\x41nalyzeTextResponse\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.edgescale.v1.Task\"\x88\x01\n\x11UploadFileRequest\x12.\n\x05start\x18\x01 \x01(\x0b\x32\x1d.edgescale.v1.UploadFileStartH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12*\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1b.edgescale.v1.UploadFileEndH\x00\x42\x06\n\x04part\"\x80\x01\n\x0fUploadFileStart\x12,\n\x08metadata\x18\x01 \x01(\x0b\x32\x1a.edgescale.v1.FileMetadata\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rrespond_async\x18\x03 \x01(\x08\x12\x14\n\x0c\x65xplicit_end\x18\x04 \x01(\x08\"\x0f\n\rUploadFileEnd\"6\n\x12UploadFileResponse\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.edgescale.v1.Task\"M\n\x0eGetTaskRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"3\n\x0fGetTaskResponse\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.edgescale.v1.Task\":\n\x11ListAgentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListAgentsResponse\x12#\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x13.edgescale.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x12\n\x10ListLanesRequest\"6\n\x11ListLanesResponse\x12!\n\x05lanes\x18\x01 \x03(\x0b\x32\x12.edgescale.v1.Lane\"\x9d\x01\n\x04Lane\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61\x63klog\x18\x02 \x01(\x04\x12\x0f\n\x07running\x18\x03 \x01(\x04\x12\x0b\n\x03\x63\x61p\x18\x04 \x01(\x04\x12-\n\noldest_age\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\tconsumers\x18\x06 \x03(\x0b\x32\x16.edgescale.v1.Consumer\"R\n\x08\x43onsumer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07running\x18\x02 \x01(\x04\x12\'\n\x04idle\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration2\xfd\x06\n\x10IngestionService\x12X\n\rSendHeartbeat\x12\".edgescale.v1.SendHeartbeatRequest\x1a#.edgescale.v1.SendHeartbeatResponse\x12R\n\x0b\x41nalyzeText\x12 .edgescale.v1.AnalyzeTextRequest\x1a!.edgescale.v1.AnalyzeTextResponse\x12Q\n\nUploadFile\x12\x1f.edgescale.v1.UploadFileRequest\x1a .edgescale.v1.UploadFileResponse(\x01\x12\x46\n\x07GetTask\x12\x1c.edgescale.v1.GetTaskRequest\x1a\x1d.edgescale.v1.GetTaskResponse\x12O\n\nListAgents\x12\x1f.edgescale.v1.ListAgentsRequest\x1a .edgescale.v1.ListAgentsResponse\x12L\n\tListLanes\x12\x1e.edgescale.v1.ListLanesRequest\x1a\x1f.edgescale.v1.ListLanesResponse\x12^\n\x0fListDeadLetters\x12$.edgescale.v1.ListDeadLettersRequest\x1a%.edgescale.v1.ListDeadLettersResponse\x12X\n\rGetDeadLetter\x12\".edgescale.v1.GetDeadLetterRequest\x1a#.edgescale.v1.GetDeadLetterResponse\x12\x64\n\x11ReplayDeadLetters\x12&.edgescale.v1.ReplayDeadLettersRequest\x1a\'.edgescale.v1.ReplayDeadLettersResponse\x12\x61\n\x10PurgeDeadLetters\x12%.edgescale.v1.PurgeDeadLettersRequest\x1a&.edgescale.v1.PurgeDeadLettersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'edgescale.v1.ingestion_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SENDHEARTBEATREQUEST']._serialized_start=191
-  _globals['_SENDHEARTBEATREQUEST']._serialized_end=277
-  _globals['_SENDHEARTBEATRESPONSE']._serialized_start=279
-  _globals['_SENDHEARTBEATRESPONSE']._serialized_end=340
-  _globals['_ANALYZETEXTREQUEST']._serialized_start=342
-  _globals['_ANALYZETEXTREQUEST']._serialized_end=445
-  _globals['_ANALYZETEXTRESPONSE']._serialized_start=447
-  _globals['_ANALYZETEXTRESPONSE']._serialized_end=502
-  _globals['_UPLOADFILEREQUEST']._serialized_start=505
-  _globals['_UPLOADFILEREQUEST']._serialized_end=641
-  _globals['_UPLOADFILESTART']._serialized_start=644
-  _globals['_UPLOADFILESTART']._serialized_end=772
-  _globals['_UPLOADFILEEND']._serialized_start=774
-  _globals['_UPLOADFILEEND']._serialized_end=789
-  _globals['_UPLOADFILERESPONSE']._serialized_start=791
-  _globals['_UPLOADFILERESPONSE']._serialized_end=845
-  _globals['_GETTASKREQUEST']._serialized_start=847
-  _globals['_GETTASKREQUEST']._serialized_end=924
-  _globals['_GETTASKRESPONSE']._serialized_start=926
-  _globals['_GETTASKRESPONSE']._serialized_end=977
-  _globals['_LISTAGENTSREQUEST']._serialized_start=979
-  _globals['_LISTAGENTSREQUEST']._serialized_end=1037
-  _globals['_LISTAGENTSRESPONSE']._serialized_start=1039
-  _globals['_LISTAGENTSRESPONSE']._serialized_end=1121
-  _globals['_LISTLANESREQUEST']._serialized_start=1123
-  _globals['_LISTLANESREQUEST']._serialized_end=1141
-  _globals['_LISTLANESRESPONSE']._serialized_start=1143
-  _globals['_LISTLANESRESPONSE']._serialized_end=1197
-  _globals['_LANE']._serialized_start=1200
-  _globals['_LANE']._serialized_end=1357
-  _globals['_CONSUMER']._serialized_start=1359
-  _globals['_CONSUMER']._serialized_end=1441
-  _globals['_INGESTIONSERVICE']._serialized_start=1444
-  _globals['_INGESTIONSERVICE']._serialized_end=1950
+  _globals['_SENDHEARTBEATREQUEST']._serialized_start=223
+  _globals['_SENDHEARTBEATREQUEST']._serialized_end=309
+  _globals['_SENDHEARTBEATRESPONSE']._serialized_start=311
+  _globals['_SENDHEARTBEATRESPONSE']._serialized_end=372
+  _globals['_ANALYZETEXTREQUEST']._serialized_start=374
+  _globals['_ANALYZETEXTREQUEST']._serialized_end=477
+  _globals['_ANALYZETEXTRESPONSE']._serialized_start=479
+  _globals['_ANALYZETEXTRESPONSE']._serialized_end=534
+  _globals['_UPLOADFILEREQUEST']._serialized_start=537
+  _globals['_UPLOADFILEREQUEST']._serialized_end=673
+  _globals['_UPLOADFILESTART']._serialized_start=676
+  _globals['_UPLOADFILESTART']._serialized_end=804
+  _globals['_UPLOADFILEEND']._serialized_start=806
+  _globals['_UPLOADFILEEND']._serialized_end=821
+  _globals['_UPLOADFILERESPONSE']._serialized_start=823
+  _globals['_UPLOADFILERESPONSE']._serialized_end=877
+  _globals['_GETTASKREQUEST']._serialized_start=879
+  _globals['_GETTASKREQUEST']._serialized_end=956
+  _globals['_GETTASKRESPONSE']._serialized_start=958
+  _globals['_GETTASKRESPONSE']._serialized_end=1009
+  _globals['_LISTAGENTSREQUEST']._serialized_start=1011
+  _globals['_LISTAGENTSREQUEST']._serialized_end=1069
+  _globals['_LISTAGENTSRESPONSE']._serialized_start=1071
+  _globals['_LISTAGENTSRESPONSE']._serialized_end=1153
+  _globals['_LISTLANESREQUEST']._serialized_start=1155
+  _globals['_LISTLANESREQUEST']._serialized_end=1173
+  _globals['_LISTLANESRESPONSE']._serialized_start=1175
+  _globals['_LISTLANESRESPONSE']._serialized_end=1229
+  _globals['_LANE']._serialized_start=1232
+  _globals['_LANE']._serialized_end=1389
+  _globals['_CONSUMER']._serialized_start=1391
+  _globals['_CONSUMER']._serialized_end=1473
+  _globals['_INGESTIONSERVICE']._serialized_start=1476
+  _globals['_INGESTIONSERVICE']._serialized_end=2369
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edgescale.broker.agents import AgentRegistry
 from edgescale.broker.connection import Connection
+from edgescale.broker.dead_letters import DeadLetters
 from edgescale.broker.inspect import LaneInspector
 from edgescale.handlers.base import Handler
 from edgescale.handlers.registry import Registry
@@ -120,6 +121,7 @@ def start_ingestion(world: "World", name: str) -> Ingestion:
         Intake(broker, inbox, world.store, world.settings, chance),
         AgentRegistry(connection, world.keys, world.settings),
         LaneInspector(connection, world.keys, world.settings),
+        DeadLetters(connection, world.keys, world.settings, chance),
         world.settings,
     )
     stopping = asyncio.Event()
