@@ -12,8 +12,22 @@ from tests.support_history import ONE, TERMS, TWO, Story, broken
 
 OPERATIONS = [
     *("submit", "fetch", "upload", "accept", "resubmit", "deliver", "handle", "effect", "settle", "renew", "give_back"),
-    *("ready", "stopping", "stopped", "store", "add", "delete", "away", "serving", "lost", "sample", "memory", "final"),
-    *("fault", "start", "crash", "pause", "resume", "stop", "marker"),
+    *(
+        "replay",
+        "ready",
+        "stopping",
+        "stopped",
+        "store",
+        "add",
+        "delete",
+        "away",
+        "serving",
+        "lost",
+        "sample",
+        "memory",
+        "final",
+    ),
+    *("fault", "start", "crash", "pause", "resume", "stop", "marker", "replay"),
 ]
 WORDS = [
     "text",
