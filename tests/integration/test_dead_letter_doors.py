@@ -1,12 +1,16 @@
 """Dead letters through ingestion: what each call answers and refuses, and the client on top of it."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from edgescale.errors import InvalidInput, NotFound
+from edgescale.gateway.app import make_app
+from edgescale.gateway.models import TaskDocument
+from edgescale.gateway.upstream import Ingestion
 from edgescale.ingestion import dead_letters as calls
 from edgescale.v1 import task_pb2
 from edgescale.v1.dead_letter_pb2 import (
@@ -25,6 +29,7 @@ from tests.door import Caller, Door, ingesting, refusal_of
 from tests.parts import answer_with_attempt, working
 from tests.servers import Server
 from tests.support import eventually, settlement, submission
+from tests.unit.gateway.gateway_fixtures import http_client
 
 
 @pytest.fixture
@@ -260,6 +265,34 @@ async def test_the_client_comes_back_for_names_that_the_time_did_not_suffice_for
 
     assert [letter.request_id for letter in replayed] == ["r1", "r2", "r3"]
     assert await door.rig.backlog() == 3
+
+
+async def test_letters_are_seen_replayed_and_purged_over_rest(at_the_door: tuple[Door, Caller]) -> None:
+    door, _ = at_the_door
+    await door.rig.bury("r1", "r2", "r3")
+    settings = door.settings.model_copy(update={"ingestion_target": door.address})
+    async with (
+        Ingestion.connect(settings) as ingestion,
+        http_client(make_app(settings, ingestion, door.rig.chance)) as client,
+    ):
+        listed = (await client.get("/v1/dead-letters", params={"reason": "R"})).json()
+        shown = (await client.get("/v1/dead-letters/r1")).json()
+        replayed = (await client.post(f"/v1/dead-letters/{shown['id']}/replay")).json()
+        task = (await client.get("/v1/tasks/r1")).json()
+        many = (await client.post("/v1/dead-letters/replay", json={"ids": ["r2", "r1"]})).json()
+        unclear = await client.delete("/v1/dead-letters")
+        purged = (await client.delete("/v1/dead-letters", params={"all": "true"})).json()
+        gone = await client.get("/v1/dead-letters/r3")
+
+    assert [letter["request_id"] for letter in listed["dead_letters"]] == ["r3", "r2", "r1"]
+    assert base64.b64decode(shown["fields"]["envelope"]) == submission("r1").envelope.encode()
+    assert replayed["outcome"] == "replayed"
+    assert (task["state"], task["replays"], task["burial"]["error"]["reason"]) == ("queued", 1, "R")
+    TaskDocument.model_validate(task)
+    assert [letter["outcome"] for letter in many["letters"]] == ["replayed", "missing"]
+    assert (unclear.status_code, unclear.json()["errors"][0]["field"]) == (422, "ids")
+    assert purged == {"purged": 1, "next_page_token": None}
+    assert gone.status_code == 404
 
 
 async def test_a_task_that_was_never_replayed_says_nothing_of_replays(at_the_door: tuple[Door, Caller]) -> None:

@@ -45,7 +45,9 @@ class _TaskStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskState.V
     """Cancelled by a caller."""
 
 class TaskState(_TaskState, metaclass=_TaskStateEnumTypeWrapper):
-    """Where a task is in its life. The last five are terminal: a task that reached one never leaves it."""
+    """Where a task is in its life. The last five are terminal: a task that reached one never leaves it, unless an operator
+    replays its dead letter.
+    """
 
 TASK_STATE_UNSPECIFIED: TaskState.ValueType  # 0
 TASK_STATE_QUEUED: TaskState.ValueType  # 1
