@@ -90,7 +90,9 @@ class Door:
         self.store = store or BlobStore.open(self.blobs.as_uri())
         intake = Intake(self.rig.broker, self.inbox, self.store, self.settings, self.rig.chance)
         inspector = LaneInspector(self.rig.connection, self.rig.keys, self.settings)
-        self.service = IngestionService(intake, self.rig.agents, inspector, self.rig.canceller, self.settings)
+        self.service = IngestionService(
+            intake, self.rig.agents, inspector, self.rig.canceller, self.rig.letters, self.settings
+        )
         server = IngestionServer(self.service, self.inbox, self.rig.connection, self.settings, self.rig.chance)
         self.running = asyncio.create_task(server.run(self.stop, on_ready=self._on_ready))
 

@@ -12,7 +12,9 @@ from tests.redis_twins import SESSIONS, Ref, Word
 
 T = TypeVar("T")
 Command: TypeAlias = list[Word]
-NAMES = ("submit", "settle", "renew", "give_back", "reclaim", "lookup", "cancel", "beat", "retire")
+NAMES = (
+    *("submit", "settle", "renew", "give_back", "reclaim", "lookup", "cancel", "beat", "retire", "letters", "replay"),
+)
 SCRIPTS = {name: Script.load(name) for name in NAMES}
 SHORT_MS = 20
 FAR_PAST, FAR_FUTURE = b"1000", b"99999999999999"
@@ -502,6 +504,41 @@ def lease(c: Chooser) -> Command:
     )
 
 
+def letters(c: Chooser) -> Command:
+    """Reading dead letters, and putting one back; these stand in a stream of their own, whose ids are known."""
+    task, entry = c.pick(TASKS), c.pick([b"1-0", b"2-0", b"3-1"])
+    filters = [c.pick([b"", b"s0"]), c.pick([b"", b"text"]), c.pick([b"", b"REASON"]), c.pick([b"", b"id-" + task])]
+    letter: Command = [b"XADD", b"buried", entry, b"request_id", b"id-" + task, b"lane", b"s0", b"reason", b"REASON"]
+    letter += [b"entry", c.pick([b"1-0", b"9-9"]), *c.pick([[], [b"history", b"{}"], [b"digest", b"d0"]])]
+    letter += c.pick([[b"entry.f", b"v"], [b"entry.f", b"v", b"entry.g", b""], []])
+    ended: Command = [
+        b"HSET",
+        task,
+        b"state",
+        c.pick([b"dead_lettered", b"succeeded", b"queued"]),
+        b"settled_entry",
+        b"1-0",
+    ]
+    return c.pick(
+        [
+            letter,
+            letter,
+            ended,
+            [b"XDEL", b"buried", entry],
+            run(
+                "letters",
+                [b"buried"],
+                [c.pick([b"+", b"(" + entry]), number(c, 1, 3), wrong(c, number(c, 0, 4)), *filters],
+            ),
+            run(
+                "replay",
+                [b"buried", task, key_of(c, STREAMS), c.pick([b"mark-0", b"mark-1"])],
+                [c.pick(GROUPS), entry, wrong(c, number(c, 0, 5)), b"100000000"],
+            ),
+        ]
+    )
+
+
 def beat(c: Chooser) -> Command:
     keys: list[Word] = [b"agents"]
     args: list[Word] = [c.pick([b"100000000", b"100000000", b"0", b"-5"])]
@@ -588,6 +625,7 @@ FAMILIES: dict[Callable[[Chooser], Command], int] = {
     submit: 5,
     settle: 5,
     lease: 6,
+    letters: 4,
     beat: 2,
     upheaval: 2,
     mangled: 8,

@@ -12,6 +12,7 @@ from edgescale.broker.agents import AgentRegistry
 from edgescale.broker.broker import Broker
 from edgescale.broker.cancel import Canceller
 from edgescale.broker.connection import Connection, flat_dict
+from edgescale.broker.dead_letters import DeadLetters
 from edgescale.broker.inbox import Inbox
 from edgescale.broker.keys import GROUP, Keys
 from edgescale.broker.model import Entry, Settlement, Submission, TerminalState
@@ -109,6 +110,7 @@ class Rig:
         self.broker = Broker(self.connection, self.keys, self.settings, self.chance)
         self.agents = AgentRegistry(self.connection, self.keys, self.settings)
         self.canceller = Canceller(self.connection, self.keys, self.settings, self.chance)
+        self.letters = DeadLetters(self.connection, self.keys, self.settings, self.chance)
 
     def inbox(self) -> Inbox:
         """An inbox that does not run yet."""
@@ -179,6 +181,14 @@ class Rig:
         statistics = (await self.connection.command("INFO", "commandstats")).decode()
         found = re.search(rf"cmdstat_{command}:calls=(\d+)", statistics)
         return int(found[1]) if found else 0
+
+    async def bury(self, *request_ids: str, reason: str = "R", consumer: str = "worker-1", lane: str = LANE) -> None:
+        """Accept tasks and have a worker bury each at its first attempt, in the given order."""
+        await self.submit(*request_ids, lane=lane)
+        entries = {entry.fields[b"request_id"].decode(): entry for entry in await self.take(lane=lane)}
+        for request_id in request_ids:
+            dead = settlement(entries[request_id], state="dead_lettered", reason=reason, message=f"{reason} it was")
+            assert await self.broker.settle(consumer, dead) == "settled"
 
     async def dead_letters(self, partition: int = 0) -> list[dict[bytes, bytes]]:
         """Fields of the partition's dead letters, oldest first."""

@@ -120,6 +120,11 @@ class Story:
     def delete(self, request_id: str, lane: str = "text", **fields: Any) -> "Story":
         return self.tell("redis", "delete", request_id, lane=lane, entry=self.entry(request_id), **fields)
 
+    def replay(self, request_id: str, lane: str = "text") -> "Story":
+        """A dead letter is put back."""
+        self.add(request_id, lane, why="replayed")
+        return self.tell("redis", "replay", request_id, lane=lane, entry=self.entry(request_id), letter="0-1-0")
+
     def accept(self, request_id: str, lane: str = "text") -> "Story":
         self.add(request_id, lane)
         return self.tell("ingestion-1#1", "accept", request_id, lane=lane, entry=self.entry(request_id), new=True)

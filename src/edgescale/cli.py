@@ -12,12 +12,11 @@ from edgescale import __version__
 from edgescale.errors import ConfigError, InvalidInput
 from edgescale.exits import EXIT_FAILED, sentences
 from edgescale.harness.simulate_command import simulate
+from edgescale.local.asking import with_client
 from edgescale.local.cancel_command import cancel, print_message
+from edgescale.local.dead_command import dead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from edgescale.client import Client
     from edgescale.compose import Service
     from edgescale.config import Settings
 
@@ -31,6 +30,7 @@ app = typer.Typer(
 )
 send = typer.Typer(help="Send one request to ingestion and print the answer.", no_args_is_help=True)
 app.add_typer(send, name="send")
+app.add_typer(dead, name="dead")
 
 Set = Annotated[
     list[str] | None,
@@ -171,7 +171,7 @@ def status(target: Target = None, as_json: AsJson = False) -> None:
     """Show lanes and agents."""
     from edgescale.local.status import show_status
 
-    _with_client(target, lambda client: show_status(client, as_json=as_json))
+    with_client(target, lambda client: show_status(client, as_json=as_json))
 
 
 app.command()(cancel)
@@ -188,7 +188,7 @@ def heartbeat(
     target: Target = None,
 ) -> None:
     """Send a heartbeat; returns once it is queued."""
-    _with_client(
+    with_client(
         target,
         lambda client: print_message(
             client.send_heartbeat(agent_id, sequence=sequence, boot_id=boot_id, status=state, request_id=request_id)
@@ -206,7 +206,7 @@ def text(
 ) -> None:
     """Have a text analysed, and print what was found."""
     content = _standard_input() if words == "-" else words
-    _with_client(
+    with_client(
         target,
         lambda client: print_message(
             client.analyze_text(content, top_terms=top_terms, request_id=request_id, timeout_s=timeout_s)
@@ -223,7 +223,7 @@ def file(
     """Stream a file, and print the report on it."""
     from edgescale.local.progress import upload_with_progress
 
-    _with_client(target, lambda client: print_message(upload_with_progress(client, path, request_id=request_id)))
+    with_client(target, lambda client: print_message(upload_with_progress(client, path, request_id=request_id)))
 
 
 def _standard_input() -> str:
@@ -231,16 +231,6 @@ def _standard_input() -> str:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:
         raise InvalidInput("input.text", "standard input is not UTF-8") from error
-
-
-def _with_client(target: str | None, use: "Callable[[Client], Coroutine[Any, Any, None]]") -> None:
-    from edgescale.client import Client
-
-    async def call() -> None:
-        async with Client(_settings(None, ingestion_target=target).ingestion_target) as client:
-            await use(client)
-
-    asyncio.run(call())
 
 
 def main() -> None:

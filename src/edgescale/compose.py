@@ -12,6 +12,7 @@ from edgescale.broker.agents import AgentRegistry
 from edgescale.broker.broker import Broker
 from edgescale.broker.cancel import Canceller
 from edgescale.broker.connection import Connection
+from edgescale.broker.dead_letters import DeadLetters
 from edgescale.broker.inbox import Inbox
 from edgescale.broker.inspect import LaneInspector
 from edgescale.broker.keys import Keys
@@ -64,6 +65,7 @@ async def run_ingestion(settings: Settings, stop: asyncio.Event, on_ready: Ready
             AgentRegistry(connection, keys, settings),
             LaneInspector(connection, keys, settings),
             Canceller(connection, keys, settings, chance),
+            DeadLetters(connection, keys, settings, chance),
             settings,
         )
         await IngestionServer(service, inbox, connection, settings, chance).run(stop, on_ready=on_ready)

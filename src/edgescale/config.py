@@ -54,6 +54,9 @@ class Settings(BaseSettings):
         3_600_000, description="Silence after which a worker that owns nothing is forgotten."
     )
     attempts_max: Positive = Field(5, description="Deliveries after which a task is dead-lettered.")
+    replays_per_second: Positive = Field(
+        50, description="Dead letters that one process puts back in a second, at most."
+    )
     worker_lanes: Pairs = Field(
         default_factory=lambda: {"heartbeat": 256, "text": 32, "file": 8},
         description="Lanes that a worker serves, each with its number of tasks at once.",

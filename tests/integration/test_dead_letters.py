@@ -1,5 +1,7 @@
 """Dead letters: the bytes, the reason, the history; and nobody is buried alive."""
 
+import json
+
 from tests.support import LANE, Rig, settlement, submission
 
 
@@ -11,7 +13,11 @@ async def test_a_dead_letter_keeps_the_bytes_the_reason_and_the_history(rig: Rig
     _, [entry] = await rig.broker.reclaim(0, LANE, "worker-2", cursor="0-0", count=10)
     done = settlement(entry, state="dead_lettered", reason="HANDLER_ERROR", message="it broke")
     assert await rig.broker.settle("worker-2", done) == "settled"
-    assert await rig.dead_letters() == [
+    [letter] = await rig.dead_letters()
+    history = json.loads(letter.pop(b"history"))
+    assert abs(history.pop("at_ms") - await rig.now_ms()) < 60_000
+    assert history == {"replays": 0, "attempt": 2, "worker": "worker-2", "reason": "HANDLER_ERROR"}
+    assert [letter] == [
         {
             b"request_id": b"r1",
             b"kind": b"text",
@@ -21,6 +27,8 @@ async def test_a_dead_letter_keeps_the_bytes_the_reason_and_the_history(rig: Rig
             b"attempts": b"2",
             b"entry": entry.entry_id.encode(),
             b"consumer": b"worker-2",
+            b"digest": given.digest.encode(),
+            b"accepted_ms": entry.entry_id.partition("-")[0].encode(),
             b"entry.request_id": b"r1",
             b"entry.envelope": given.envelope.encode(),
         }

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.timeout(120 + SEQUENCES)
 NOT_IN_TRANSACTIONS = {kind + verb + b"SUBSCRIBE" for kind in (b"", b"P", b"S") for verb in (b"", b"UN")}
 UNBLOCK = [b"CLIENT", b"UNBLOCK"]
 MID_SCAN = [[b"-1"], [b"007"]]
-ALL_KEYS = [*grammar.KEYS, *grammar.AGENTS, b"t2", b"agents", b"dead"]
+ALL_KEYS = [*grammar.KEYS, *grammar.AGENTS, b"t2", b"agents", b"dead", b"buried", b"mark-0"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,18 @@ from google.protobuf.message import DecodeError, Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgescale.v1 import envelope_pb2, file_pb2, heartbeat_pb2, ingestion_service_pb2, task_pb2, text_pb2
+from edgescale.v1 import (
+    dead_letter_pb2,
+    envelope_pb2,
+    file_pb2,
+    heartbeat_pb2,
+    ingestion_service_pb2,
+    task_pb2,
+    text_pb2,
+)
 
-FILES = [
-    module.DESCRIPTOR for module in (envelope_pb2, file_pb2, heartbeat_pb2, ingestion_service_pb2, task_pb2, text_pb2)
-]
+MODULES = (dead_letter_pb2, envelope_pb2, file_pb2, heartbeat_pb2, ingestion_service_pb2, task_pb2, text_pb2)
+FILES = [module.DESCRIPTOR for module in MODULES]
 # No message has so high a number; a later version may.
 UNKNOWN_NUMBER = 20_000
 SCALARS: dict[int, st.SearchStrategy[Any]] = {

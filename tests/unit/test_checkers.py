@@ -11,22 +11,9 @@ from edgescale.harness.history import Event, Header, History
 from tests.support_history import ONE, TERMS, TWO, Story, broken
 
 OPERATIONS = [
-    *(
-        "submit",
-        "fetch",
-        "upload",
-        "cancel",
-        "accept",
-        "resubmit",
-        "deliver",
-        "handle",
-        "effect",
-        "settle",
-        "renew",
-        "give_back",
-    ),
-    *("ready", "stopping", "stopped", "store", "add", "delete", "away", "serving", "lost", "sample", "memory", "final"),
-    *("fault", "start", "crash", "pause", "resume", "stop", "marker"),
+    *("submit", "fetch", "upload", "cancel", "accept", "resubmit", "deliver", "handle", "effect", "settle", "renew"),
+    *("give_back", "ready", "stopping", "stopped", "store", "add", "delete", "away", "serving", "lost", "sample"),
+    *("memory", "final", "fault", "start", "crash", "pause", "resume", "stop", "marker", "replay"),
 ]
 WORDS = [
     "text",

@@ -18,7 +18,7 @@ def example(kind: type[EdgeScaleError]) -> EdgeScaleError:
         return kind("heartbeat.agent_id", "must have 1 to 128 characters")
     if issubclass(kind, errors.LaneFull):
         return kind("text", cap=500, retry_after_ms=250)
-    if issubclass(kind, errors.Overloaded | errors.Unavailable):
+    if issubclass(kind, errors.RetryLater):
         return kind("not now", retry_after_ms=1_250)
     if issubclass(kind, errors.WaitExpired):
         return kind("r1")
@@ -82,7 +82,7 @@ def test_a_reason_names_one_class() -> None:
 
 def test_what_may_be_repeated_says_when() -> None:
     for kind in TREE:
-        if issubclass(kind, errors.Overloaded | errors.Unavailable):
+        if issubclass(kind, errors.RetryLater):
             assert kind.retryable, kind
 
 
@@ -118,7 +118,7 @@ def test_retry_info_stands_where_the_caller_may_repeat_after_a_while() -> None:
     for kind in TREE:
         details = to_status(example(kind)).details
         has_info = any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in details)
-        assert has_info == issubclass(kind, errors.Overloaded | errors.Unavailable), kind
+        assert has_info == issubclass(kind, errors.RetryLater), kind
 
 
 @pytest.mark.parametrize(

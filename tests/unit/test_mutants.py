@@ -16,7 +16,10 @@ from edgescale.harness.checkers import CHECKERS
 from edgescale.harness.mutants import MUTANTS, Edit, Misfit, Mutant, find
 from edgescale.ingestion.patience import within
 
-SCRIPTS = ("submit", "settle", "renew", "give_back", "reclaim", "lookup", "beat", "cancel", "retire")
+SCRIPTS = (
+    *("submit", "settle", "renew", "give_back", "reclaim", "lookup", "beat"),
+    *("cancel", "retire", "letters", "replay"),
+)
 
 
 class Base:

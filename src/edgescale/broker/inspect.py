@@ -1,10 +1,10 @@
 """Looking at the broker from outside: is it fit to start on, and how full are its lanes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from edgescale.broker.connection import Connection, flat_dict
 from edgescale.broker.keys import GROUP, Keys
-from edgescale.broker.model import ConsumerStatus, LaneStatus
 from edgescale.config import Settings
 from edgescale.errors import ConfigError, GroupMissing, InternalError
 
@@ -29,6 +29,27 @@ async def check_server(connection: Connection, settings: Settings) -> None:
             f"redis_url: the server's maxmemory-policy is {policy}, which drops tasks without a word when memory is "
             "short; set it to noeviction, or set EDGESCALE_ALLOW_EVICTION=true if losing tasks is acceptable"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerStatus:
+    """One consumer of a lane: entries it holds, and milliseconds since it last read or claimed."""
+
+    name: str
+    running: int
+    idle_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStatus:
+    """A lane over all partitions; `oldest_age_ms` is None when nothing is queued or running."""
+
+    name: str
+    backlog: int
+    running: int
+    cap: int
+    oldest_age_ms: int | None
+    consumers: Sequence[ConsumerStatus]
 
 
 class LaneInspector:

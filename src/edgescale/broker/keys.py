@@ -4,6 +4,7 @@
     edgescale:{pN}:schedule:<lane>      zset     entries that wait for longer than a lease, by when they are due
     edgescale:{pN}:task:<request_id>    hash     one task; expires after it is settled
     edgescale:{pN}:dead                 stream   dead letters with their original fields
+    edgescale:{pN}:replayed:<letter>    string   the entry that a dead letter was put back as; expires
     edgescale:{pN}:result:<inbox>       channel  request ids whose result is stored
     edgescale:{pN}:agent:<agent_id>     hash     one agent; expires after silence
     edgescale:{pN}:agents               zset     agent ids by last-seen time
@@ -26,8 +27,8 @@ class Name(NamedTuple):
 
     Attributes:
         partition: that it belongs to.
-        family: stream, schedule, task, dead, result, agent or agents.
-        rest: the lane, request id, inbox or agent id; empty where the family has one name only.
+        family: stream, schedule, task, dead, replayed, result, agent or agents.
+        rest: the lane, request id, letter, inbox or agent id; empty where the family has one name only.
     """
 
     partition: int
@@ -75,6 +76,10 @@ class Keys:
     def dead(self, partition: int) -> str:
         """The stream of dead letters."""
         return f"{self._tags[partition]}dead"
+
+    def replayed(self, partition: int, entry_id: str) -> str:
+        """The mark that a dead letter, by its id in its stream, was put back."""
+        return f"{self._tags[partition]}replayed:{entry_id}"
 
     def channel(self, partition: int, inbox: str) -> str:
         """The result channel of an inbox; with an empty inbox, the prefix of all of them."""

@@ -48,6 +48,32 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
+class Burial:
+    """How a task had ended that was put back from the dead letters.
+
+    Attributes:
+        buried_ms: when, by the broker's clock, since 1970.
+        attempts: deliveries until then, since it was accepted or last put back.
+        reason, message: of the last attempt.
+    """
+
+    buried_ms: int
+    attempts: int
+    reason: str
+    message: str
+
+    @classmethod
+    def parse(cls, fields: Mapping[bytes, bytes]) -> "Burial":
+        """Read the fields of an open task's hash."""
+        return cls(
+            buried_ms=int(fields[b"buried_ms"]),
+            attempts=int(fields.get(b"buried_attempts", 0)),
+            reason=fields.get(b"buried_reason", b"").decode(errors="replace"),
+            message=fields.get(b"buried_message", b"").decode(errors="replace"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRecord:
     """What is stored of a task.
 
@@ -57,6 +83,8 @@ class TaskRecord:
         entry: id of the entry in its stream while the task is open, else empty.
         accepted_ms, settled_ms: by the broker's clock, since 1970; 0 when unknown.
         attempts: deliveries so far, when the task is settled or running; else 0.
+        replays: how often it was put back from the dead letters.
+        buried: what the letter told that it was last put back from, while the task is open again; else None.
     """
 
     request_id: str
@@ -72,6 +100,8 @@ class TaskRecord:
     result: bytes = b""
     reason: str = ""
     message: str = ""
+    replays: int = 0
+    buried: "Burial | None" = None
 
     @property
     def terminal(self) -> bool:
@@ -101,6 +131,8 @@ class TaskRecord:
                 result=fields.get(b"result", b""),
                 reason=fields.get(b"reason", b"").decode(),
                 message=fields.get(b"message", b"").decode(errors="replace"),
+                replays=int(fields.get(b"replays", 0)),
+                buried=Burial.parse(fields) if b"buried_ms" in fields else None,
             )
         except (KeyError, ValueError) as error:
             raise InternalError from error
@@ -201,24 +233,3 @@ class GiveBack:
     deliveries: int
     reason: str = ""
     message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ConsumerStatus:
-    """One consumer of a lane: entries it holds, and milliseconds since it last read or claimed."""
-
-    name: str
-    running: int
-    idle_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class LaneStatus:
-    """A lane over all partitions; `oldest_age_ms` is None when nothing is queued or running."""
-
-    name: str
-    backlog: int
-    running: int
-    cap: int
-    oldest_age_ms: int | None
-    consumers: Sequence[ConsumerStatus]

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 
 from edgescale.chance import Chance, SystemChance
+from edgescale.client.dead_letters import DeadLetters
 from edgescale.client.operations import Operations
 from edgescale.client.wire import built, read, upload
 from edgescale.v1 import (
@@ -39,11 +40,15 @@ class Client(Operations):
     Args:
         target: `host:port` of ingestion.
         chance: source of request ids; the system's when None.
+
+    Attributes:
+        dead_letters: lists, shows, replays and purges them.
     """
 
     def __init__(self, target: str, *, chance: Chance | None = None) -> None:
         self._channel = aio.insecure_channel(target, options=OPTIONS)
         super().__init__(self._channel)
+        self.dead_letters = DeadLetters(self._stub)
         self._chance = chance or SystemChance()
 
     async def __aenter__(self) -> Self:

@@ -34,7 +34,7 @@ def task_document(task: Task) -> dict[str, Any]:
 
 
 def is_settled(task: Task) -> bool:
-    """Whether the state is terminal: it never changes again."""
+    """Whether the state is terminal: it never changes again, unless an operator replays the task's dead letter."""
     return task.state >= TASK_STATE_SUCCEEDED
 
 

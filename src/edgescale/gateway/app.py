@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from edgescale import __version__
 from edgescale.chance import Chance
 from edgescale.config import Settings
+from edgescale.gateway.dead_letters import DeadLetterRoutes
 from edgescale.gateway.files import FileRoutes
 from edgescale.gateway.health import HealthRoutes
 from edgescale.gateway.heartbeats import HeartbeatRoutes
@@ -44,6 +45,7 @@ def make_app(settings: Settings, ingestion: Ingestion, chance: Chance) -> FastAP
         FileRoutes(settings, ingestion),
         TaskRoutes(settings, ingestion),
         ListingRoutes(settings, ingestion),
+        DeadLetterRoutes(settings, ingestion),
         HealthRoutes(ingestion),
     ):
         routes.install(app)

@@ -23,6 +23,8 @@ NAMES = {
     "settle_time": "settled_at",
     "first_seen_time": "first_seen_at",
     "last_seen_time": "last_seen_at",
+    "bury_time": "buried_at",
+    "end_time": "ended_at",
     "oldest_age": "oldest_age_seconds",
     "idle": "idle_seconds",
 }

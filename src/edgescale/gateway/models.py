@@ -148,6 +148,14 @@ class TaskErrorDocument(BaseModel):
     message: str = Field(description="One sentence, for people.")
 
 
+class TaskBurialDocument(BaseModel):
+    """How a task had ended that was put back from the dead letters."""
+
+    buried_at: AwareDatetime
+    attempts: int
+    error: TaskErrorDocument
+
+
 class TaskDocument(BaseModel):
     """What is known of one accepted request."""
 
@@ -163,6 +171,8 @@ class TaskDocument(BaseModel):
         None, description="Set when the task succeeded; the kind tells its shape."
     )
     error: TaskErrorDocument | None = Field(None, description="Set when it ended otherwise.")
+    replays: int | None = Field(None, description="How often it was replayed from the dead letters, if ever.")
+    burial: TaskBurialDocument | None = Field(None, description="Set after a replay, until it is settled again.")
 
 
 class AgentDocument(BaseModel):

@@ -6,15 +6,16 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from edgescale.gateway.dead_letter_models import ReplayRequest
 from edgescale.gateway.models import HeartbeatRequest, Problem, TextAnalysisRequest
 
 SCHEMAS = "#/components/schemas/"
-JSON_BODIES: tuple[type[BaseModel], ...] = (HeartbeatRequest, TextAnalysisRequest)
+JSON_BODIES: tuple[type[BaseModel], ...] = (HeartbeatRequest, TextAnalysisRequest, ReplayRequest)
 PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": SCHEMAS + Problem.__name__}}}
 SENTENCES = {
     404: "Nothing is known under this id.",
     408: "The sender has stalled.",
-    409: "The request id is taken by other content.",
+    409: "The request id is taken, by other content or by another life of the task.",
     413: "The body is over its limit.",
     415: "The body is of a type, or in a coding, that is not read here.",
     422: "A field is wrong, or the task ended without a result.",

@@ -128,7 +128,7 @@ def _without_details(code: str) -> EdgeScaleError:
             return errors.InternalError()
 
 
-FIELD_GROUPS = ("heartbeat.", "input.", "start.", "metadata.")
+FIELD_GROUPS = ("heartbeat.", "input.", "start.", "metadata.", "filter.")
 FIELD_NAMES = {
     "request_id": "Idempotency-Key",
     "content_type": "Content-Type",

@@ -1,7 +1,7 @@
 """What a history shows of something rare having really happened to entries in the hands of workers."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from edgescale.harness.checkers.calls import settlements
@@ -124,6 +124,19 @@ def exhausted(history: History) -> int:
     attempts_max = history.header.terms.attempts_max
     ends = [_won(held) for held in _deliveries(history) if held.attempt >= attempts_max]
     return sum(end is not None and end.text("state") == "dead_lettered" for end in ends)
+
+
+def replayed_well(history: History) -> int:
+    """Tasks that succeeded after they had been put back from the dead letters."""
+    replayed = {event.request_id: event.index for event in reversed(history.named("replay"))}
+    return sum(
+        any(store.index > index and store.text("state") == "succeeded" for store in _stores(history, request_id))
+        for request_id, index in replayed.items()
+    )
+
+
+def _stores(history: History, request_id: str) -> Sequence[Event]:
+    return history.view(Entries).stores.get(request_id, ())
 
 
 def handed_over(history: History) -> int:

@@ -43,6 +43,7 @@ def _settings(rng: Random) -> dict[str, Option]:
         "partitions": rng.choice([1, 1, 2]),
         "lease_ms": rng.choice([800, 1_200, 2_000]),
         "attempts_max": ATTEMPTS_MAX,
+        "consumer_retention_ms": 8_000,
         "requests_in_flight_max": rng.choice([2_000, 2_000, 2_000, 12]),
         "lane_caps": f"text={rng.choice([12, 24, 60])},file={rng.choice([2, 8])}",
         "worker_lanes": f"text={rng.choice([3, 6, 12])},heartbeat=8,file=3",

@@ -31,8 +31,11 @@ times are of one clock. Readers pass over operations and fields they do not know
     |             | stopping  | ok     | a stop was asked for                                                          |
     |             | stopped   | ok     | ended in good order                                                           |
     | redis       | store     | ok     | state, result_digest=null, reason="": a terminal state was written            |
-    | (sees all,  | add       | ok     | lane, entry, partition=0, why="" ("injected" past the services, "restored")   |
+    | (sees all,  | add       | ok     | lane, entry, partition=0, why="" ("injected" past the services, "restored",   |
+    |             |           |        | "replayed")                                                                   |
     |  at once)   | delete    | ok     | lane, entry, partition=0, why="" ("lost")                                     |
+    |             | replay    | ok     | lane, entry, letter: a dead letter was put back as this entry, under whose    |
+    |             |           |        | name it goes; its task is open again. Its add event comes before it           |
     |             | away      | ok     | it stops to serve; `serving` when it does again                               |
     |             | lost      | ok     | what ("all": a wipe on purpose; "suffix": writes since `since_ns`; "groups":  |
     |             |           |        | consumer groups alone; "entries": taken out of a stream by hand), since_ns=0. |

@@ -80,6 +80,8 @@ MARKERS = (
     Marker("exhausted", "a task was buried after its last try", leases.exhausted),
     Marker("undecodable", "an entry that does not decode was buried", events("settle", reason="UNDECODABLE")),
     Marker("killer", "a task took two workers with it", leases.killers),
+    Marker("replayed", "a dead letter was put back into its lane", events("replay")),
+    Marker("replayed_well", "a task succeeded after it was put back", leases.replayed_well),
     # Drain.
     Marker("finished_in_grace", "a stopping worker finished a task", leases.finished_in_grace),
     Marker("handed_over", "a draining worker's entry was taken by another", leases.handed_over),

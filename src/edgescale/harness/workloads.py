@@ -96,6 +96,20 @@ def scheduled(scene: Scene) -> Iterator[Request]:
 
 
 @workload
+def ill(scene: Scene) -> Iterator[Request]:
+    """Texts that cannot succeed before some time, as they may when they are replayed; and who asks for them again."""
+    for number in scene.some(5):
+        until_ms = scene.rng.randrange(500, scene.load_ms)
+        at_ms = scene.rng.randrange(until_ms)
+        first = scene.text(f"ill-{number}", f"ill {until_ms} work {scene.rng.randrange(1, 300)}", at_ms=at_ms)
+        yield first
+        for _ in range(scene.rng.randrange(1, 3)):
+            yield _fetch(scene, first, at_ms + scene.rng.randrange(500, 6_000))
+        if scene.rng.random() < 1 / 2:
+            yield replace(first, at_ms=at_ms + scene.rng.randrange(1_000, 5_000), client=f"{first.client}-again")
+
+
+@workload
 def killers(scene: Scene) -> Iterator[Request]:
     """Texts that take their worker's process with them, once or for as long as they are tried."""
     for number in scene.some(1):

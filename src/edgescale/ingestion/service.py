@@ -9,20 +9,22 @@ from grpc.aio import ServicerContext
 
 from edgescale.broker.agents import AgentRegistry
 from edgescale.broker.cancel import Canceller
-from edgescale.broker.inspect import LaneInspector
-from edgescale.broker.model import LaneStatus, TaskRecord
+from edgescale.broker.dead_letters import DeadLetters
+from edgescale.broker.inspect import LaneInspector, LaneStatus
+from edgescale.broker.model import TaskRecord
 from edgescale.config import Settings
 from edgescale.errors import EdgeScaleError, InternalError, InvalidInput, OutOfRange, UploadStalled
 from edgescale.ingestion.admission import Admission
 from edgescale.ingestion.checks import TRACEPARENT, check_request_id, check_wait
+from edgescale.ingestion.dead_letters import DeadLetterCalls
 from edgescale.ingestion.intake import Intake
 from edgescale.ingestion.patience import within
 from edgescale.ingestion.submissions import FILE, HEARTBEAT, TEXT
-from edgescale.ingestion.tasks import to_task
+from edgescale.ingestion.tasks import to_lane, to_task
 from edgescale.status import DETAILS_KEY, to_status
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
-from edgescale.v1 import ingestion_service_pb2, ingestion_service_pb2_grpc
+from edgescale.v1 import ingestion_service_pb2
 
 T = TypeVar("T")
 Context = ServicerContext[Any, Any]
@@ -33,7 +35,7 @@ UPLOAD_IDLE_S = 60.0
 ANSWER_MARGIN_S = 0.1
 
 
-class IngestionService(ingestion_service_pb2_grpc.IngestionServiceServicer):
+class IngestionService(DeadLetterCalls):
     """Serves `edgescale.v1.IngestionService`.
 
     Args:
@@ -41,6 +43,7 @@ class IngestionService(ingestion_service_pb2_grpc.IngestionServiceServicer):
         agents: the registry of agents.
         inspector: figures of the lanes.
         canceller: ends tasks that their callers no longer want.
+        letters: the dead letters.
         settings: limits and waits.
     """
 
@@ -50,8 +53,10 @@ class IngestionService(ingestion_service_pb2_grpc.IngestionServiceServicer):
         agents: AgentRegistry,
         inspector: LaneInspector,
         canceller: Canceller,
+        letters: DeadLetters,
         settings: Settings,
     ) -> None:
+        super().__init__(letters)
         self._intake = intake
         self._agents = agents
         self._inspector = inspector
@@ -160,7 +165,7 @@ class IngestionService(ingestion_service_pb2_grpc.IngestionServiceServicer):
         """Backlog and workers of each lane."""
         del request
         lanes = await self._guard(context, self.requests, self._list_lanes(context))
-        return ingestion_service_pb2.ListLanesResponse(lanes=[_lane(lane) for lane in lanes])
+        return ingestion_service_pb2.ListLanesResponse(lanes=[to_lane(lane) for lane in lanes])
 
     async def _list_lanes(self, context: Context) -> list[LaneStatus]:
         names = {HEARTBEAT, TEXT, FILE, *self._settings.worker_lanes, *self._settings.lane_caps}
@@ -237,13 +242,3 @@ async def _chunks(
     # grpc.aio ends the messages of a call that its sender has cancelled as if all had come, and says so only later.
     if message is None and explicit_end:
         raise OutOfRange("end", "was announced, and the messages ended without it")
-
-
-def _lane(lane: LaneStatus) -> ingestion_service_pb2.Lane:
-    message = ingestion_service_pb2.Lane(name=lane.name, backlog=lane.backlog, running=lane.running, cap=lane.cap)
-    if lane.oldest_age_ms is not None:
-        message.oldest_age.FromMilliseconds(lane.oldest_age_ms)
-    for consumer in lane.consumers:
-        row = message.consumers.add(name=consumer.name, running=consumer.running)
-        row.idle.FromMilliseconds(consumer.idle_ms)
-    return message

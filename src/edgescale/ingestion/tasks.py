@@ -1,7 +1,8 @@
-"""Task records as the wire shows them."""
+"""Task records and lanes as the wire shows them."""
 
+from edgescale.broker.inspect import LaneStatus
 from edgescale.broker.model import TaskRecord
-from edgescale.v1 import task_pb2
+from edgescale.v1 import ingestion_service_pb2, task_pb2
 
 _STATES = {
     "queued": task_pb2.TASK_STATE_QUEUED,
@@ -30,6 +31,12 @@ def to_task(record: TaskRecord, *, deliveries: int = 0) -> task_pb2.Task:
         attempts=record.attempts or deliveries,
         file_id=record.file_id,
     )
+    if record.replays:
+        task.replays = record.replays
+    if record.buried:
+        task.burial.bury_time.FromMilliseconds(record.buried.buried_ms)
+        task.burial.attempts = record.buried.attempts
+        task.burial.error.reason, task.burial.error.message = record.buried.reason, record.buried.message
     if record.accepted_ms:
         task.accept_time.FromMilliseconds(record.accepted_ms)
     if record.terminal:
@@ -40,3 +47,14 @@ def to_task(record: TaskRecord, *, deliveries: int = 0) -> task_pb2.Task:
             task.error.reason = record.reason
             task.error.message = record.message
     return task
+
+
+def to_lane(lane: LaneStatus) -> ingestion_service_pb2.Lane:
+    """The public view of a lane."""
+    message = ingestion_service_pb2.Lane(name=lane.name, backlog=lane.backlog, running=lane.running, cap=lane.cap)
+    if lane.oldest_age_ms is not None:
+        message.oldest_age.FromMilliseconds(lane.oldest_age_ms)
+    for consumer in lane.consumers:
+        row = message.consumers.add(name=consumer.name, running=consumer.running)
+        row.idle.FromMilliseconds(consumer.idle_ms)
+    return message

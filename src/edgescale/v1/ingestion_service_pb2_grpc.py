@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from edgescale.v1 import dead_letter_pb2 as edgescale_dot_v1_dot_dead__letter__pb2
 from edgescale.v1 import ingestion_service_pb2 as edgescale_dot_v1_dot_ingestion__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -76,6 +77,26 @@ class IngestionServiceStub:
                 request_serializer=edgescale_dot_v1_dot_ingestion__service__pb2.ListLanesRequest.SerializeToString,
                 response_deserializer=edgescale_dot_v1_dot_ingestion__service__pb2.ListLanesResponse.FromString,
                 _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/edgescale.v1.IngestionService/ListDeadLetters',
+                request_serializer=edgescale_dot_v1_dot_dead__letter__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=edgescale_dot_v1_dot_dead__letter__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.GetDeadLetter = channel.unary_unary(
+                '/edgescale.v1.IngestionService/GetDeadLetter',
+                request_serializer=edgescale_dot_v1_dot_dead__letter__pb2.GetDeadLetterRequest.SerializeToString,
+                response_deserializer=edgescale_dot_v1_dot_dead__letter__pb2.GetDeadLetterResponse.FromString,
+                _registered_method=True)
+        self.ReplayDeadLetters = channel.unary_unary(
+                '/edgescale.v1.IngestionService/ReplayDeadLetters',
+                request_serializer=edgescale_dot_v1_dot_dead__letter__pb2.ReplayDeadLettersRequest.SerializeToString,
+                response_deserializer=edgescale_dot_v1_dot_dead__letter__pb2.ReplayDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.PurgeDeadLetters = channel.unary_unary(
+                '/edgescale.v1.IngestionService/PurgeDeadLetters',
+                request_serializer=edgescale_dot_v1_dot_dead__letter__pb2.PurgeDeadLettersRequest.SerializeToString,
+                response_deserializer=edgescale_dot_v1_dot_dead__letter__pb2.PurgeDeadLettersResponse.FromString,
+                _registered_method=True)
 
 
 class IngestionServiceServicer:
@@ -139,6 +160,35 @@ class IngestionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDeadLetters(self, request, context):
+        """The dead letters, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDeadLetter(self, request, context):
+        """One dead letter with its history and its bytes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayDeadLetters(self, request, context):
+        """Puts dead letters back into their lanes, at a limited pace, and answers within the caller's deadline with as many as
+        were dealt with. May be repeated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeDeadLetters(self, request, context):
+        """Removes dead letters for good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -176,6 +226,26 @@ def add_IngestionServiceServicer_to_server(servicer, server):
                     servicer.ListLanes,
                     request_deserializer=edgescale_dot_v1_dot_ingestion__service__pb2.ListLanesRequest.FromString,
                     response_serializer=edgescale_dot_v1_dot_ingestion__service__pb2.ListLanesResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=edgescale_dot_v1_dot_dead__letter__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=edgescale_dot_v1_dot_dead__letter__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'GetDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeadLetter,
+                    request_deserializer=edgescale_dot_v1_dot_dead__letter__pb2.GetDeadLetterRequest.FromString,
+                    response_serializer=edgescale_dot_v1_dot_dead__letter__pb2.GetDeadLetterResponse.SerializeToString,
+            ),
+            'ReplayDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayDeadLetters,
+                    request_deserializer=edgescale_dot_v1_dot_dead__letter__pb2.ReplayDeadLettersRequest.FromString,
+                    response_serializer=edgescale_dot_v1_dot_dead__letter__pb2.ReplayDeadLettersResponse.SerializeToString,
+            ),
+            'PurgeDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeDeadLetters,
+                    request_deserializer=edgescale_dot_v1_dot_dead__letter__pb2.PurgeDeadLettersRequest.FromString,
+                    response_serializer=edgescale_dot_v1_dot_dead__letter__pb2.PurgeDeadLettersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -374,6 +444,114 @@ class IngestionService:
             '/edgescale.v1.IngestionService/ListLanes',
             edgescale_dot_v1_dot_ingestion__service__pb2.ListLanesRequest.SerializeToString,
             edgescale_dot_v1_dot_ingestion__service__pb2.ListLanesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgescale.v1.IngestionService/ListDeadLetters',
+            edgescale_dot_v1_dot_dead__letter__pb2.ListDeadLettersRequest.SerializeToString,
+            edgescale_dot_v1_dot_dead__letter__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgescale.v1.IngestionService/GetDeadLetter',
+            edgescale_dot_v1_dot_dead__letter__pb2.GetDeadLetterRequest.SerializeToString,
+            edgescale_dot_v1_dot_dead__letter__pb2.GetDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgescale.v1.IngestionService/ReplayDeadLetters',
+            edgescale_dot_v1_dot_dead__letter__pb2.ReplayDeadLettersRequest.SerializeToString,
+            edgescale_dot_v1_dot_dead__letter__pb2.ReplayDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgescale.v1.IngestionService/PurgeDeadLetters',
+            edgescale_dot_v1_dot_dead__letter__pb2.PurgeDeadLettersRequest.SerializeToString,
+            edgescale_dot_v1_dot_dead__letter__pb2.PurgeDeadLettersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from edgescale.v1 import dead_letter_pb2 as _dead_letter_pb2
 from edgescale.v1 import ingestion_service_pb2 as _ingestion_service_pb2
 from grpc import aio as _aio
 import abc as _abc_1
@@ -58,6 +59,16 @@ class IngestionServiceStub:
     """The agents that sent heartbeats, last seen first."""
     ListLanes: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.ListLanesRequest, _ingestion_service_pb2.ListLanesResponse]
     """Backlog and workers of each lane."""
+    ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_dead_letter_pb2.ListDeadLettersRequest, _dead_letter_pb2.ListDeadLettersResponse]
+    """The dead letters, newest first."""
+    GetDeadLetter: _grpc.UnaryUnaryMultiCallable[_dead_letter_pb2.GetDeadLetterRequest, _dead_letter_pb2.GetDeadLetterResponse]
+    """One dead letter with its history and its bytes."""
+    ReplayDeadLetters: _grpc.UnaryUnaryMultiCallable[_dead_letter_pb2.ReplayDeadLettersRequest, _dead_letter_pb2.ReplayDeadLettersResponse]
+    """Puts dead letters back into their lanes, at a limited pace, and answers within the caller's deadline with as many as
+    were dealt with. May be repeated.
+    """
+    PurgeDeadLetters: _grpc.UnaryUnaryMultiCallable[_dead_letter_pb2.PurgeDeadLettersRequest, _dead_letter_pb2.PurgeDeadLettersResponse]
+    """Removes dead letters for good."""
 
 @_typing.type_check_only
 class IngestionServiceAsyncStub(IngestionServiceStub):
@@ -89,6 +100,16 @@ class IngestionServiceAsyncStub(IngestionServiceStub):
     """The agents that sent heartbeats, last seen first."""
     ListLanes: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.ListLanesRequest, _ingestion_service_pb2.ListLanesResponse]  # type: ignore[assignment]
     """Backlog and workers of each lane."""
+    ListDeadLetters: _aio.UnaryUnaryMultiCallable[_dead_letter_pb2.ListDeadLettersRequest, _dead_letter_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
+    """The dead letters, newest first."""
+    GetDeadLetter: _aio.UnaryUnaryMultiCallable[_dead_letter_pb2.GetDeadLetterRequest, _dead_letter_pb2.GetDeadLetterResponse]  # type: ignore[assignment]
+    """One dead letter with its history and its bytes."""
+    ReplayDeadLetters: _aio.UnaryUnaryMultiCallable[_dead_letter_pb2.ReplayDeadLettersRequest, _dead_letter_pb2.ReplayDeadLettersResponse]  # type: ignore[assignment]
+    """Puts dead letters back into their lanes, at a limited pace, and answers within the caller's deadline with as many as
+    were dealt with. May be repeated.
+    """
+    PurgeDeadLetters: _aio.UnaryUnaryMultiCallable[_dead_letter_pb2.PurgeDeadLettersRequest, _dead_letter_pb2.PurgeDeadLettersResponse]  # type: ignore[assignment]
+    """Removes dead letters for good."""
 
 class IngestionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Takes events in, and answers for them.
@@ -159,5 +180,39 @@ class IngestionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ingestion_service_pb2.ListLanesResponse, _abc.Awaitable[_ingestion_service_pb2.ListLanesResponse]]:
         """Backlog and workers of each lane."""
+
+    @_abc_1.abstractmethod
+    def ListDeadLetters(
+        self,
+        request: _dead_letter_pb2.ListDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dead_letter_pb2.ListDeadLettersResponse, _abc.Awaitable[_dead_letter_pb2.ListDeadLettersResponse]]:
+        """The dead letters, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetDeadLetter(
+        self,
+        request: _dead_letter_pb2.GetDeadLetterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dead_letter_pb2.GetDeadLetterResponse, _abc.Awaitable[_dead_letter_pb2.GetDeadLetterResponse]]:
+        """One dead letter with its history and its bytes."""
+
+    @_abc_1.abstractmethod
+    def ReplayDeadLetters(
+        self,
+        request: _dead_letter_pb2.ReplayDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dead_letter_pb2.ReplayDeadLettersResponse, _abc.Awaitable[_dead_letter_pb2.ReplayDeadLettersResponse]]:
+        """Puts dead letters back into their lanes, at a limited pace, and answers within the caller's deadline with as many as
+        were dealt with. May be repeated.
+        """
+
+    @_abc_1.abstractmethod
+    def PurgeDeadLetters(
+        self,
+        request: _dead_letter_pb2.PurgeDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dead_letter_pb2.PurgeDeadLettersResponse, _abc.Awaitable[_dead_letter_pb2.PurgeDeadLettersResponse]]:
+        """Removes dead letters for good."""
 
 def add_IngestionServiceServicer_to_server(servicer: IngestionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

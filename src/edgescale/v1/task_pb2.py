@@ -29,21 +29,23 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x65\x64gescale/v1/task.proto\x12\x0c\x65\x64gescale.v1\x1a\x17\x65\x64gescale/v1/file.proto\x1a\x1c\x65\x64gescale/v1/heartbeat.proto\x1a\x17\x65\x64gescale/v1/text.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x02\n\x04Task\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04lane\x18\x03 \x01(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.edgescale.v1.TaskState\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\r\x12/\n\x0b\x61\x63\x63\x65pt_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bsettle_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x66ile_id\x18\x08 \x01(\t\x12(\n\x06result\x18\t \x01(\x0b\x32\x18.edgescale.v1.TaskResult\x12&\n\x05\x65rror\x18\n \x01(\x0b\x32\x17.edgescale.v1.TaskError\"\xe0\x01\n\nTaskResult\x12;\n\x11heartbeat_receipt\x18\x01 \x01(\x0b\x32\x1e.edgescale.v1.HeartbeatReceiptH\x00\x12\x33\n\rtext_analysis\x18\x02 \x01(\x0b\x32\x1a.edgescale.v1.TextAnalysisH\x00\x12/\n\x0b\x66ile_report\x18\x03 \x01(\x0b\x32\x18.edgescale.v1.FileReportH\x00\x12&\n\x04json\x18\x0f \x01(\x0b\x32\x16.google.protobuf.ValueH\x00\x42\x07\n\x05value\",\n\tTaskError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"k\n\x08Schedule\x12.\n\nnot_before\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xd7\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11TASK_STATE_QUEUED\x10\x01\x12\x16\n\x12TASK_STATE_RUNNING\x10\x02\x12\x18\n\x14TASK_STATE_SUCCEEDED\x10\x03\x12\x15\n\x11TASK_STATE_FAILED\x10\x04\x12\x1c\n\x18TASK_STATE_DEAD_LETTERED\x10\x05\x12\x16\n\x12TASK_STATE_EXPIRED\x10\x06\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x65\x64gescale/v1/task.proto\x12\x0c\x65\x64gescale.v1\x1a\x17\x65\x64gescale/v1/file.proto\x1a\x1c\x65\x64gescale/v1/heartbeat.proto\x1a\x17\x65\x64gescale/v1/text.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x03\n\x04Task\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04lane\x18\x03 \x01(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.edgescale.v1.TaskState\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\r\x12/\n\x0b\x61\x63\x63\x65pt_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bsettle_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x66ile_id\x18\x08 \x01(\t\x12(\n\x06result\x18\t \x01(\x0b\x32\x18.edgescale.v1.TaskResult\x12&\n\x05\x65rror\x18\n \x01(\x0b\x32\x17.edgescale.v1.TaskError\x12\x14\n\x07replays\x18\x14 \x01(\rH\x00\x88\x01\x01\x12-\n\x06\x62urial\x18\x15 \x01(\x0b\x32\x18.edgescale.v1.TaskBurialH\x01\x88\x01\x01\x42\n\n\x08_replaysB\t\n\x07_burial\"u\n\nTaskBurial\x12-\n\tbury_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\x02 \x01(\r\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.edgescale.v1.TaskError\"\xe0\x01\n\nTaskResult\x12;\n\x11heartbeat_receipt\x18\x01 \x01(\x0b\x32\x1e.edgescale.v1.HeartbeatReceiptH\x00\x12\x33\n\rtext_analysis\x18\x02 \x01(\x0b\x32\x1a.edgescale.v1.TextAnalysisH\x00\x12/\n\x0b\x66ile_report\x18\x03 \x01(\x0b\x32\x18.edgescale.v1.FileReportH\x00\x12&\n\x04json\x18\x0f \x01(\x0b\x32\x16.google.protobuf.ValueH\x00\x42\x07\n\x05value\",\n\tTaskError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"k\n\x08Schedule\x12.\n\nnot_before\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xd7\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11TASK_STATE_QUEUED\x10\x01\x12\x16\n\x12TASK_STATE_RUNNING\x10\x02\x12\x18\n\x14TASK_STATE_SUCCEEDED\x10\x03\x12\x15\n\x11TASK_STATE_FAILED\x10\x04\x12\x1c\n\x18TASK_STATE_DEAD_LETTERED\x10\x05\x12\x16\n\x12TASK_STATE_EXPIRED\x10\x06\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'edgescale.v1.task_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TASKSTATE']._serialized_start=879
-  _globals['_TASKSTATE']._serialized_end=1094
+  _globals['_TASKSTATE']._serialized_start=1090
+  _globals['_TASKSTATE']._serialized_end=1305
   _globals['_TASK']._serialized_start=185
-  _globals['_TASK']._serialized_end=494
-  _globals['_TASKRESULT']._serialized_start=497
-  _globals['_TASKRESULT']._serialized_end=721
-  _globals['_TASKERROR']._serialized_start=723
-  _globals['_TASKERROR']._serialized_end=767
-  _globals['_SCHEDULE']._serialized_start=769
-  _globals['_SCHEDULE']._serialized_end=876
+  _globals['_TASK']._serialized_end=586
+  _globals['_TASKBURIAL']._serialized_start=588
+  _globals['_TASKBURIAL']._serialized_end=705
+  _globals['_TASKRESULT']._serialized_start=708
+  _globals['_TASKRESULT']._serialized_end=932
+  _globals['_TASKERROR']._serialized_start=934
+  _globals['_TASKERROR']._serialized_end=978
+  _globals['_SCHEDULE']._serialized_start=980
+  _globals['_SCHEDULE']._serialized_end=1087
 # @@protoc_insertion_point(module_scope)

@@ -45,7 +45,9 @@ class _TaskStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskState.V
     """Cancelled by a caller."""
 
 class TaskState(_TaskState, metaclass=_TaskStateEnumTypeWrapper):
-    """Where a task is in its life. The last five are terminal: a task that reached one never leaves it."""
+    """Where a task is in its life. The last five are terminal: a task that reached one never leaves it, unless an operator
+    replays its dead letter.
+    """
 
 TASK_STATE_UNSPECIFIED: TaskState.ValueType  # 0
 TASK_STATE_QUEUED: TaskState.ValueType  # 1
@@ -80,6 +82,8 @@ class Task(_message.Message):
     FILE_ID_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    REPLAYS_FIELD_NUMBER: _builtins.int
+    BURIAL_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     kind: _builtins.str
     lane: _builtins.str
@@ -88,6 +92,8 @@ class Task(_message.Message):
     """Deliveries to a worker so far, the present one included."""
     file_id: _builtins.str
     """Set for uploads."""
+    replays: _builtins.int
+    """Set once the task was replayed from the dead letters: how often."""
     @_builtins.property
     def accept_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -102,6 +108,10 @@ class Task(_message.Message):
     def error(self) -> Global___TaskError:
         """Set when the state is terminal and not TASK_STATE_SUCCEEDED."""
 
+    @_builtins.property
+    def burial(self) -> Global___TaskBurial:
+        """How the task had ended before its last replay; set until it is settled again."""
+
     def __init__(
         self,
         *,
@@ -115,14 +125,52 @@ class Task(_message.Message):
         file_id: _builtins.str = ...,
         result: Global___TaskResult | None = ...,
         error: Global___TaskError | None = ...,
+        replays: _builtins.int | None = ...,
+        burial: Global___TaskBurial | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accept_time", b"accept_time", "error", b"error", "result", b"result", "settle_time", b"settle_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_burial", b"_burial", "_replays", b"_replays", "accept_time", b"accept_time", "burial", b"burial", "error", b"error", "replays", b"replays", "result", b"result", "settle_time", b"settle_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_time", b"accept_time", "attempts", b"attempts", "error", b"error", "file_id", b"file_id", "kind", b"kind", "lane", b"lane", "request_id", b"request_id", "result", b"result", "settle_time", b"settle_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_burial", b"_burial", "_replays", b"_replays", "accept_time", b"accept_time", "attempts", b"attempts", "burial", b"burial", "error", b"error", "file_id", b"file_id", "kind", b"kind", "lane", b"lane", "replays", b"replays", "request_id", b"request_id", "result", b"result", "settle_time", b"settle_time", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__burial: _TypeAlias = _typing.Literal["burial"]  # noqa: Y015
+    _WhichOneofArgType__burial: _TypeAlias = _typing.Literal["_burial", b"_burial"]  # noqa: Y015
+    _WhichOneofReturnType__replays: _TypeAlias = _typing.Literal["replays"]  # noqa: Y015
+    _WhichOneofArgType__replays: _TypeAlias = _typing.Literal["_replays", b"_replays"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__burial) -> _WhichOneofReturnType__burial | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replays) -> _WhichOneofReturnType__replays | None: ...
+
+Global___Task: _TypeAlias = Task  # noqa: Y015
+
+@_typing.final
+class TaskBurial(_message.Message):
+    """How a task ended that was put back from the dead letters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BURY_TIME_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    attempts: _builtins.int
+    @_builtins.property
+    def bury_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def error(self) -> Global___TaskError: ...
+    def __init__(
+        self,
+        *,
+        bury_time: _timestamp_pb2.Timestamp | None = ...,
+        attempts: _builtins.int = ...,
+        error: Global___TaskError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bury_time", b"bury_time", "error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "bury_time", b"bury_time", "error", b"error"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Task: _TypeAlias = Task  # noqa: Y015
+Global___TaskBurial: _TypeAlias = TaskBurial  # noqa: Y015
 
 @_typing.final
 class TaskResult(_message.Message):

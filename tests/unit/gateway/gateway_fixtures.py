@@ -113,6 +113,18 @@ class ScriptedIngestion(IngestionServiceServicer):
     async def ListLanes(self, request: Any, context: Context) -> Any:  # noqa: N802 - named by the contract
         return await self._reply("ListLanes", request, context)
 
+    async def ListDeadLetters(self, request: Any, context: Context) -> Any:  # noqa: N802 - named by the contract
+        return await self._reply("ListDeadLetters", request, context)
+
+    async def GetDeadLetter(self, request: Any, context: Context) -> Any:  # noqa: N802 - named by the contract
+        return await self._reply("GetDeadLetter", request, context)
+
+    async def ReplayDeadLetters(self, request: Any, context: Context) -> Any:  # noqa: N802 - named by the contract
+        return await self._reply("ReplayDeadLetters", request, context)
+
+    async def PurgeDeadLetters(self, request: Any, context: Context) -> Any:  # noqa: N802 - named by the contract
+        return await self._reply("PurgeDeadLetters", request, context)
+
     async def UploadFile(self, requests: Uploads, context: Context) -> Any:  # noqa: N802 - named by the contract
         return await self._reply("UploadFile", requests, context)
 

@@ -5,6 +5,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from edgescale.gateway.dead_letter_models import ReplayRequest
 from edgescale.gateway.models import HeartbeatRequest, TextAnalysisRequest
 
 
@@ -36,6 +37,12 @@ def test_every_route_is_documented_with_its_problems(openapi: Any) -> None:
         "DELETE /v1/tasks/{request_id}",
         "GET /v1/agents",
         "GET /v1/lanes",
+        "GET /v1/dead-letters",
+        "GET /v1/dead-letters/{letter_id}",
+        "POST /v1/dead-letters/replay",
+        "POST /v1/dead-letters/{letter_id}/replay",
+        "DELETE /v1/dead-letters",
+        "DELETE /v1/dead-letters/{letter_id}",
         "GET /healthz",
         "GET /readyz",
     }
@@ -45,8 +52,8 @@ def test_every_route_is_documented_with_its_problems(openapi: Any) -> None:
             assert list(response["content"]) == [expected]
 
 
-@pytest.mark.parametrize("model", [HeartbeatRequest, TextAnalysisRequest])
-def test_examples_are_valid(model: type[HeartbeatRequest | TextAnalysisRequest], openapi: Any) -> None:
+@pytest.mark.parametrize("model", [HeartbeatRequest, TextAnalysisRequest, ReplayRequest])
+def test_examples_are_valid(model: type[HeartbeatRequest | TextAnalysisRequest | ReplayRequest], openapi: Any) -> None:
     (example,) = openapi["components"]["schemas"][model.__name__]["examples"]
 
     model.model_validate(example)

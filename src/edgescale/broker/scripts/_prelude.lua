@@ -46,3 +46,28 @@ local function notify(task, channel_prefix, request_id)
     redis.call('SPUBLISH', channel_prefix .. inbox, request_id)
   end
 end
+
+-- A text as JSON has it. Bytes beyond ASCII are left as they are.
+local function quoted(text)
+  local function escape(char)
+    return string.format('\\u%04x', string.byte(char))
+  end
+  return '"' .. string.gsub(text, '[%c"\\]', escape) .. '"'
+end
+
+-- A task's history with one more line for an attempt that ended, of which it is not told yet. The oldest lines go
+-- when it grows too long; attempts that never ended have none.
+local HISTORY_BYTES_MAX = 4096
+local function chronicle(history, replays, attempt, worker, reason)
+  local whose = '{"replays":' .. (replays or 0) .. ',"attempt":' .. attempt .. ',"worker":' .. quoted(worker) .. ','
+  local last = string.match(history or '', '[^\n]*$')
+  if string.sub(last, 1, #whose) == whose then
+    return history
+  end
+  local line = whose .. '"at_ms":' .. now_ms() .. ',"reason":' .. quoted(reason) .. '}'
+  local lines = last == '' and line or history .. '\n' .. line
+  while #lines > HISTORY_BYTES_MAX and string.find(lines, '\n', 1, true) do
+    lines = string.gsub(lines, '^[^\n]*\n', '')
+  end
+  return lines
+end

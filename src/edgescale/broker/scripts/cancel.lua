@@ -27,7 +27,7 @@ for item = 1, #KEYS do
     local stream, entry = stream_prefix .. known[2], known[3]
     redis.call('HSET', task, 'state', 'cancelled', 'reason', reason, 'message', message,
       'attempts', deliveries(stream, entry), 'settled_ms', now)
-    redis.call('HDEL', task, 'entry')
+    redis.call('HDEL', task, 'entry', 'history', 'buried_ms', 'buried_attempts', 'buried_reason', 'buried_message')
     redis.call('PEXPIRE', task, ttl_ms)
     redis.call('XACK', stream, group, entry)
     redis.call('XDEL', stream, entry)

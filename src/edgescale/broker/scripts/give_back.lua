@@ -8,8 +8,9 @@
 --
 -- The entry stays pending, so that nothing can lose it, and is given a pretended idle time: it can be claimed when that
 -- has come to a lease. What has to wait for longer is in the schedule besides; who claims it too early puts it back (see
--- reclaim). Reason and message of a failed attempt are kept on the task while it is open. The attempt is asked for, as a
--- call that was held up may find that its consumer has been given the entry anew, and works on it.
+-- reclaim). Reason and message of a failed attempt are kept on the task while it is open, and a line of its history tells
+-- of the attempt. The attempt is asked for, as a call that was held up may find that its consumer has been given the entry
+-- anew, and works on it.
 -- Source: XCLAIM with IDLE, RETRYCOUNT and JUSTID; XNACK exists in Redis 8.8 and later only.
 local group, lease_ms = ARGV[1], tonumber(ARGV[2])
 local replies = {}
@@ -24,7 +25,9 @@ for item = 1, #KEYS / 3 do
     local idle_ms = math.max(lease_ms - delay_ms, 0)
     redis.call('XCLAIM', stream, group, consumer, 0, entry, 'IDLE', idle_ms, 'RETRYCOUNT', deliveries, 'JUSTID')
     if reason ~= '' and redis.call('EXISTS', task) == 1 then
-      redis.call('HSET', task, 'reason', reason, 'message', message)
+      local known = redis.call('HMGET', task, 'history', 'replays')
+      local history = chronicle(known[1], known[2], attempt, consumer, reason)
+      redis.call('HSET', task, 'reason', reason, 'message', message, 'history', history)
     end
     replies[item] = 1
   else

@@ -18,15 +18,26 @@ local now = now_ms()
 -- it could never be buried, and would come back for ever.
 local FIELDS_MAX = 1000
 
-local function bury(dead, stream, consumer, entry, request_id, kind, lane, reason, message, attempts)
+-- What a letter takes over from the record, which it outlives: enough to make the record anew.
+local KEPT = { 'digest', 'file_id', 'accepted_ms', 'replays' }
+
+local function bury(dead, task, stream, consumer, entry, request_id, kind, lane, reason, message, attempts)
   local found = redis.call('XRANGE', stream, entry, entry)
+  local known = redis.call('HMGET', task, 'history', unpack(KEPT))
   local fields = { 'request_id', request_id, 'kind', kind, 'lane', lane, 'reason', reason, 'message', message,
-    'attempts', attempts, 'entry', entry, 'consumer', consumer }
+    'attempts', attempts, 'entry', entry, 'consumer', consumer,
+    'history', chronicle(known[1], known[5], attempts, consumer, reason) }
+  for index, name in ipairs(KEPT) do
+    if known[index + 1] and known[index + 1] ~= '' then
+      fields[#fields + 1] = name
+      fields[#fields + 1] = known[index + 1]
+    end
+  end
   for index, value in ipairs(found[1] and found[1][2] or {}) do
     if index > 2 * FIELDS_MAX then break end
     fields[#fields + 1] = index % 2 == 1 and 'entry.' .. value or value
   end
-  redis.call('XADD', dead, '*', unpack(fields))
+  redis.call('HSET', task, 'letter', redis.call('XADD', dead, '*', unpack(fields)))
 end
 
 local replies = {}
@@ -45,11 +56,12 @@ for item = 1, (#KEYS - 1) / 3 do
     replies[item] = 'lost'
   else
     if state == 'dead_lettered' then
-      bury(KEYS[1], stream, consumer, entry, request_id, kind, lane, reason, message, attempts)
+      bury(KEYS[1], task, stream, consumer, entry, request_id, kind, lane, reason, message, attempts)
     end
     redis.call('HSET', task, 'state', state, 'kind', kind, 'lane', lane, 'result', result, 'reason', reason,
       'message', message, 'attempts', attempts, 'settled_ms', now, 'settled_by', consumer, 'settled_entry', entry)
-    redis.call('HDEL', task, 'entry')
+    -- What was kept of an earlier letter, and for a letter, while the task was open.
+    redis.call('HDEL', task, 'entry', 'history', 'buried_ms', 'buried_attempts', 'buried_reason', 'buried_message')
     redis.call('PEXPIRE', task, ttl_ms)
     replies[item] = 'settled'
   end

@@ -11,6 +11,7 @@ from edgescale.harness.checkers.calls import Call, settlements
 from edgescale.harness.checkers.capacity import Capacity
 from edgescale.harness.checkers.entries import Delivery, Entries, Entry
 from edgescale.harness.checkers.faults import REDIS, Lives, Losses, Unrests
+from edgescale.harness.checkers.replays import Replays
 from edgescale.harness.checkers.spans import Span, Unrest
 from edgescale.harness.history import NS_PER_MS, Event, History
 
@@ -123,7 +124,8 @@ def _done_stays_done(case: Case, history: History, delivery: Delivery) -> None:
     bound_ns = history.header.bounds.reply_ms * NS_PER_MS
     for store in history.view(Entries).stores.get(given.request_id, ()):
         moments = [Span(event.time_ns, event.time_ns) for event in (store, given)]
-        if store.index > given.index or losses.undone(*moments):
+        again = history.view(Replays).between(given.request_id, *moments)
+        if store.index > given.index or losses.undone(*moments) or again:
             continue
         if given.time_ns > _calm(history, given).deadline(store.time_ns, bound_ns):
             sentence = f"{given.request_id} was settled, and later given to {given.actor}"
@@ -140,7 +142,8 @@ def _settled_once(case: Case, history: History) -> None:
             continue
         case.counts["settled"] += 1
         first = winners.setdefault(call.request_id, call)
-        if _delivery(first) != _delivery(call) and not losses.undone(first.span, call.span):
+        again = history.view(Replays).between(call.request_id, first.span, call.span)
+        if _delivery(first) != _delivery(call) and not losses.undone(first.span, call.span) and not again:
             case.find("settled_twice", f"{call.request_id} was settled twice", first.end, call.end)
         winners[call.request_id] = call
 

@@ -65,6 +65,9 @@ class Tasks:
     def _note(self, task: Task, event: Event) -> None:
         if (event.actor == "nemesis" and event.operation != "fault") or event.text("why") == "injected":
             task.made_up = True
+        elif event.text("why") == "replayed" and event.request_id == f"entry-{event.text('entry')}":
+            # A letter that names no task goes by its new entry's name.
+            task.made_up = True
         elif event.operation == "final" and event.text("state"):
             task.finals.append(event)
         elif event.operation in {"accept", "resubmit"}:
@@ -72,6 +75,8 @@ class Tasks:
             task.seen.append((Span(event.time_ns - self._reply_ns, event.time_ns), event))
             if event.operation == "resubmit" or event.flag("new"):
                 task.entered_ns = event.time_ns
+        elif event.operation == "replay":
+            task.entered_ns = event.time_ns
         elif event.operation == "store":
             task.settled.append(Span(event.time_ns, event.time_ns))
 

@@ -17,6 +17,7 @@ from edgescale.harness.checkers.calls import (
 )
 from edgescale.harness.checkers.entries import Entries
 from edgescale.harness.checkers.faults import Lives, Losses
+from edgescale.harness.checkers.replays import DEAD, Replays
 from edgescale.harness.checkers.spans import FOREVER, Span
 from edgescale.harness.history import NS_PER_MS, Event, History
 
@@ -52,7 +53,7 @@ def check(history: History) -> Verdict:
     """Judge P2.
 
     Two answers are allowed where the first one was lost within the durability that the header declares, was wiped on
-    purpose, or has expired.
+    purpose, or has expired, or where the task was dead-lettered and rightly replayed.
     """
     case = Case(history, PROMISE, TITLE)
     _agree(case, history, "two_results", "was answered with", _answers(history))
@@ -92,6 +93,7 @@ def _contents(history: History) -> Iterator[Sighting]:
 
 def _agree(case: Case, history: History, rule: str, verb: str, sightings: Iterator[Sighting]) -> None:
     """One value for each request id, unless the earlier one may have been undone before the later one."""
+    replays = history.view(Replays)
     values: dict[str, dict[object, Value]] = {}
     for request_id, content, span, event in sightings:
         case.counts["answers"] += isinstance(content, Answer)
@@ -103,6 +105,8 @@ def _agree(case: Case, history: History, rule: str, verb: str, sightings: Iterat
         for (one, earlier), (two, later) in pairwise(ordered):
             returned = earlier.last.start_ns > later.first.end_ns
             undone = losses.undone(earlier.first, later.first)
+            if isinstance(one, Answer) and one.state == DEAD:
+                undone = undone or replays.between(request_id, earlier.first, later.first)
             if not undone or (returned and not losses.undone(later.first, earlier.last)):
                 sentence = f"{request_id} {verb} {_told(one)}, and with {_told(two)}"
                 case.find(rule, sentence, earlier.event, later.event)
@@ -147,7 +151,7 @@ def _queued_twice(case: Case, history: History) -> None:
         began = sorted(unordered, key=lambda event: event.index)
         for one, two in pairwise(began):
             spans = [Span(event.time_ns, event.time_ns) for event in (one, two)]
-            if not losses.undone(*spans):
+            if not losses.undone(*spans) and not history.view(Replays).made(two):
                 sentence = f"{request_id} has two entries, {one.text('entry')} and {two.text('entry')}"
                 case.find("queued_twice", sentence, one, two)
 
@@ -188,8 +192,10 @@ def _waited(history: History, call: Call, stores: Sequence[Event]) -> Iterator[t
     if call.start.operation == "upload":
         accepted = [event.time_ns for event in history.about(call.request_id) if event.operation == "accept"]
         in_ns = max((moment for moment in accepted if in_ns <= moment <= call.span.end_ns), default=FOREVER)
-    losses = history.view(Losses)
+    losses, replays = history.view(Losses), history.view(Replays)
     for store in stores:
-        since_ns = max(store.time_ns, in_ns)
-        if since_ns <= call.span.end_ns and not losses.any_in(Span(store.time_ns, call.span.end_ns)):
+        since_ns, there = max(store.time_ns, in_ns), Span(store.time_ns, call.span.end_ns)
+        # A replayed task is open again: there is nothing to wait for but its next end.
+        gone = losses.any_in(there) or replays.any_in(call.request_id, there)
+        if since_ns <= call.span.end_ns and not gone:
             yield since_ns, store

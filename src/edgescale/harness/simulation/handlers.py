@@ -8,6 +8,7 @@ The text is a script: words and numbers, in any order, the rest of it is mere co
     after N      ... in N milliseconds
     die N        take the whole process along at the first N attempts; it is started again after a second
     hang N       never come to an end at the first N attempts
+    ill N        raise an error at every attempt in the first N milliseconds of the run
     reject       say that it can never succeed
 """
 
@@ -17,12 +18,13 @@ import re
 from edgescale.handlers.base import Completed, Context, Handler, Outcome, Rejected, Retry
 from edgescale.handlers.file import FileHandler
 from edgescale.handlers.heartbeat import HeartbeatHandler
+from edgescale.harness.history import NS_PER_MS
 from edgescale.harness.simulation.services import Parts
 from edgescale.v1.task_pb2 import TaskResult
 from edgescale.v1.text_pb2 import Term, TextAnalysis, TextInput
 
 REBIRTH_S = 1.0
-_STEP = re.compile(r"(work|fail|wait|after|die|hang) (\d+)")
+_STEP = re.compile(r"(work|fail|wait|after|die|hang|ill) (\d+)")
 
 
 class ScriptedHandler:
@@ -45,7 +47,7 @@ class ScriptedHandler:
         if context.attempt <= steps.get("hang", 0):
             await asyncio.Event().wait()
         await asyncio.sleep(steps.get("work", 1) / 1000)
-        if context.attempt <= steps.get("fail", 0):
+        if context.attempt <= steps.get("fail", 0) or self._parts.world.loop.now_ns < steps.get("ill", 0) * NS_PER_MS:
             raise RuntimeError("the script says so")
         if context.attempt <= steps.get("wait", 0):
             return Retry("NOT_YET", "the script says so", delay_ms=steps.get("after", 200))

@@ -1,14 +1,19 @@
 """Faults of the Redis server: see `faults` for how one is written."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+from edgescale.broker.connection import Connection
+from edgescale.broker.dead_letters import DeadLetters
 from edgescale.broker.keys import GROUP
 from edgescale.envelope import ENVELOPE_FIELD, REQUEST_ID_FIELD, Envelope
+from edgescale.errors import EdgeScaleError
 from edgescale.harness.plan import Fault
 from edgescale.harness.simulation import rules
-from edgescale.harness.simulation.faults import fault, number_of, text_of
+from edgescale.harness.simulation.faults import aimed_at, fault, number_of, text_of
+from edgescale.harness.simulation.server import URL
 from edgescale.harness.simulation.watch import REDIS
 
 if TYPE_CHECKING:
@@ -17,6 +22,7 @@ if TYPE_CHECKING:
 
 LANES = ("heartbeat", "text", "file")
 STORE = "store"
+LETTERS_MAX = 1_000
 
 
 @asynccontextmanager
@@ -148,6 +154,33 @@ async def poison(world: "World", fault: Fault) -> AsyncIterator[None]:
     world.server.feed(b"XADD", stream.encode(), b"*", *fields)
     world.server.watch.why = ""
     yield
+
+
+@fault(26, REDIS, lasts=(200, 4_000), options={"replies_lost": [0, 0, 1, 3]}, noted=False)
+async def replay_dead(world: "World", fault: Fault) -> AsyncIterator[None]:
+    """An operator puts all dead letters back into their lanes, and does so again later; some replies are lost."""
+    name = f"operator-{fault.at_ms}"
+    lossy = rules.cut_after_command((name, REDIS), aimed_at("replay"), number_of(fault, "replies_lost"))
+    with world.network.rule(lossy):
+        await _replay_all(world, name)
+        yield
+        await _replay_all(world, name)
+
+
+async def _replay_all(world: "World", name: str) -> None:
+    """Replay what is there, from a process of its own; where Redis is away, that is that."""
+    node, chance = world.new_node(name)
+    connection = Connection(URL, timeout_ms=world.settings.redis_timeout_ms)
+    letters = DeadLetters(connection, world.keys, world.settings, chance)
+
+    async def operate() -> None:
+        with suppress(EdgeScaleError):
+            await letters.replay_all(most=LETTERS_MAX)
+        await connection.close()
+
+    await asyncio.wait([node.spawn(operate())])
+    node.crash()
+    world.network.reset_all(name)
 
 
 @fault(25, STORE, lasts=(300, 3_000))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from edgescale.broker.agents import AgentRegistry
 from edgescale.broker.cancel import Canceller
 from edgescale.broker.connection import Connection
+from edgescale.broker.dead_letters import DeadLetters
 from edgescale.broker.inspect import LaneInspector
 from edgescale.handlers.base import Handler
 from edgescale.handlers.registry import Registry
@@ -122,6 +123,7 @@ def start_ingestion(world: "World", name: str) -> Ingestion:
         AgentRegistry(connection, world.keys, world.settings),
         LaneInspector(connection, world.keys, world.settings),
         Canceller(connection, world.keys, world.settings, chance),
+        DeadLetters(connection, world.keys, world.settings, chance),
         world.settings,
     )
     stopping = asyncio.Event()

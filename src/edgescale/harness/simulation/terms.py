@@ -15,7 +15,6 @@ SETTINGS: Mapping[str, Any] = {
     "redis_patience_ms": 2_000,
     "inbox_recheck_ms": 1_500,
     "sweep_ms": 500,
-    "consumer_retention_ms": 8_000,
     "handler_timeout_ms": 4_000,
     "drain_grace_ms": 1_500,
     "wait_default_ms": 20_000,

@@ -3,7 +3,7 @@
 The server's own log of changes is read, so nothing that a service believes finds its way in here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,7 @@ class Watch:
     def _unit(self, unit: Sequence[Sequence[bytes]]) -> None:
         """Effects that came about together."""
         moved: dict[Place, None] = {}
+        marks = dict(_marks(unit))
         for words in unit:
             verb = words[0].upper()
             if verb == b"FLUSHALL":
@@ -101,7 +102,18 @@ class Watch:
             elif name.family == "task" and verb == b"HSET":
                 self._task(name.rest, dict(zip(words[2::2], words[3::2], strict=True)))
         for place in moved:
-            self._compare(place, self.why)
+            self._compare(place, "replayed" if marks else self.why)
+            self._replayed(place, marks)
+
+    def _replayed(self, place: Place, marks: Mapping[bytes, str]) -> None:
+        """Dead letters that became entries of this stream."""
+        for entry, request_id in self._known[place].items() if marks else ():
+            text = id_text(entry)
+            if text in marks:
+                # What is stored of it from here on is another end, and not the repetition of one.
+                self._recorder.stored.discard(request_id)
+                fields = {"lane": place[1], "entry": text.decode(), "letter": marks[text]}
+                self._recorder.write(REDIS, "replay", "ok", None, request_id, fields)
 
     def _task(self, request_id: str, fields: dict[bytes, bytes]) -> None:
         state = fields.get(b"state", b"").decode()
@@ -194,6 +206,14 @@ class Watch:
 
     def _note(self, operation: str, **fields: str | int) -> None:
         self._recorder.write(REDIS, operation, "ok", None, "", fields)
+
+
+def _marks(unit: Sequence[Sequence[bytes]]) -> Iterator[tuple[bytes, str]]:
+    """The entries that dead letters were put back as, each with the letter's id."""
+    for words in unit:
+        name = Name.parse(words[1].decode(errors="replace")) if words[0].upper() == b"SET" else None
+        if name is not None and name.family == "replayed":
+            yield words[2], f"{name.partition}-{name.rest}"
 
 
 def _request_id(entry: int, fields: Sequence[bytes]) -> str:
