@@ -136,7 +136,7 @@ def run_of(script: str, *faults: Fault, **settings: Any) -> Run:
 
 @pytest.mark.parametrize("replies_lost", [0, 3])
 def test_the_nemesis_replays_what_was_buried_and_the_late_asker_is_answered(replies_lost: int) -> None:
-    run = run_of("ill 4500 work 5", Fault(3_000, 1_900, "replay_dead", "redis", {"replies_lost": replies_lost}))
+    run = run_of("ill 3900 work 5", Fault(3_000, 1_500, "replay_dead", "redis", {"replies_lost": replies_lost}))
 
     assert run.good
     answers = [event.text("state") or event.text("task_reason") for event in run.history.named("submit", "fetch")]
