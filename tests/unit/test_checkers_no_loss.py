@@ -22,7 +22,8 @@ def test_what_was_accepted_and_settled_is_well() -> None:
 @pytest.mark.parametrize("state", ["failed", "dead_lettered", "expired"])
 def test_every_terminal_state_is_an_end(state: str) -> None:
     story = Story(attempts_max=1).cast().submit("r1", expires_ms=1 if state == "expired" else 0).accept("r1")
-    story.deliver("r1").settle("r1", state=state, result_digest=None).refuse("r1", "TASK_FAILED", state=state, task_reason="X")
+    story.deliver("r1").settle("r1", state=state, result_digest=None)
+    story.refuse("r1", "TASK_FAILED", state=state, task_reason="X")
     story.final("r1", state=state, result_digest=None, dead=state == "dead_lettered")
 
     assert broken(story) == set()
