@@ -83,6 +83,18 @@ async def test_a_command_is_sent_once_even_when_its_reply_is_lost(server: Server
         assert await connection.command("GET", "counter") == b"1", "the library would repeat it ten times"
 
 
+async def test_what_the_url_says_of_the_protocol_and_of_timeouts_changes_nothing(server: Server) -> None:
+    options = "socket_timeout=0.05&protocol=3&decode_responses=true&health_check_interval=1"
+    async with connected(f"{server.url}?{options}") as connection:
+        reader = connection.for_blocking(200)
+        try:
+            assert await reader.command("BLPOP", "nothing", "0.2") is None
+        finally:
+            await reader.close()
+        await connection.command("HSET", "h", "f", "v")
+        assert await connection.command("HGETALL", "h") == [b"f", b"v"]
+
+
 async def test_commands_beyond_the_last_connection_wait_for_their_turn(server: Server) -> None:
     async with connected(server.url, connections_max=3) as connection:
         replies = await asyncio.gather(*(connection.command("ECHO", str(number)) for number in range(200)))

@@ -61,18 +61,21 @@ class Connection:
 
     def _connections(self) -> ConnectionPool:
         try:
-            return ConnectionPool.from_url(
-                self._url,
-                protocol=2,
-                retry=Retry(NoBackoff(), 0),
-                # Ours is kept by asyncio.timeout(): redis-py keeps its own by asyncio.wait_for(), which before Python
-                # 3.12 swallows a cancellation that comes as a write completes. Source: CPython issue 86296.
-                socket_timeout=None,
-                socket_connect_timeout=self._timeout_ms / 1000,
-                driver_info=None,
-            )
+            pool: ConnectionPool = ConnectionPool.from_url(self._url)
         except ValueError as error:
             raise ConfigError(f"redis_url: {error}; an example is redis://127.0.0.1:6379/0") from error
+        # Whatever the URL says of them: who can be reached, and with which credentials, is the URL's affair alone.
+        pool.connection_kwargs |= {
+            "protocol": 2,
+            "decode_responses": False,
+            "retry": Retry(NoBackoff(), 0),
+            # Ours is kept by asyncio.timeout(): redis-py keeps its own by asyncio.wait_for(), which before Python
+            # 3.12 swallows a cancellation that comes as a write completes. Source: CPython issue 86296.
+            "socket_timeout": None,
+            "socket_connect_timeout": self._timeout_ms / 1000,
+            "driver_info": None,
+        }
+        return pool
 
     async def command(self, *args: Argument) -> Any:
         """Send one command and read its RESP2 reply: bytes, integers, None, and lists of them.

@@ -12,6 +12,8 @@ from edgescale.harness.checkers.spans import FOREVER, Span
 from edgescale.harness.history import NS_PER_MS, Event, History
 
 PROMISE, TITLE = "P4", "reclaim"
+# Redis counts in whole milliseconds, at the beginning of a wait and at its end.
+ROUNDED_NS = 2 * NS_PER_MS
 
 
 def check(history: History) -> Verdict:
@@ -83,7 +85,7 @@ def _retried(case: Case, history: History, entry: Entry, held: Delivery) -> None
     if following is None or following.event.text("how") != "reclaim" or following.attempt != held.tried(returned) + 1:
         return
     waited = Span(returned.start.time_ns, following.event.time_ns)
-    if waited.end_ns < waited.start_ns + delay_ns and not _clock_jumped(history, waited):
+    if waited.end_ns + ROUNDED_NS < waited.start_ns + delay_ns and not _clock_jumped(history, waited):
         sentence = f"{entry.request_id} was to wait {_ms(delay_ns)} ms, and was tried again sooner"
         case.find("retried_early", sentence, returned.start, following.event)
 
