@@ -157,7 +157,17 @@ def test_a_settlement_that_is_repeated_is_the_same() -> None:
 
 @pytest.mark.parametrize(("reason", "rules"), [("", {"P6 attempt_counted"}), ("HANDLER_ERROR", set())])
 def test_what_is_handed_back_although_nothing_failed_uses_up_no_attempt(reason: str, rules: set[str]) -> None:
-    story = stopping().give_back("r1", deliveries=1, reason=reason, delay_ms=0).tell(ONE, "stopped")
+    story = stopping().give_back("r1", deliveries=1, reason=reason).tell(ONE, "stopped")
     story.after(100).deliver("r1", TWO, attempt=2, how="reclaim").settle("r1", TWO).answer("r1").final("r1")
 
     assert {rule for rule in broken(story) if rule.startswith("P6")} == rules
+
+
+@pytest.mark.parametrize(("not_before_ms", "rules"), [(0, {"P6 held_back"}), (5, set())])
+def test_what_is_handed_back_although_nothing_failed_waits_only_where_it_is_not_due(
+    not_before_ms: int, rules: set[str]
+) -> None:
+    story = Story().cast().after(9_000).submit("r1", not_before_ms=not_before_ms).accept("r1").deliver("r1")
+    story.give_back("r1", reason="", delay_ms=100).after(110).deliver("r1", how="reclaim").settle("r1").answer("r1")
+
+    assert {rule for rule in broken(story.final("r1")) if rule.startswith("P6")} == rules

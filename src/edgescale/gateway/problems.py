@@ -15,8 +15,7 @@ from edgescale.errors import (
     EdgeScaleError,
     InternalError,
     InvalidInput,
-    Overloaded,
-    Unavailable,
+    RetryLater,
     UploadStalled,
     WaitExpired,
 )
@@ -104,7 +103,7 @@ class Problems:
         headers: dict[str, str] = {}
         if isinstance(error, InvalidInput):
             members["errors"] = [{"field": error.field, "problem": error.problem}]
-        if isinstance(error, Overloaded | Unavailable):
+        if isinstance(error, RetryLater):
             members["retry_after_ms"] = error.retry_after_ms
             headers["Retry-After"] = str(math.ceil(error.retry_after_ms / 1000))
         if isinstance(error, UploadStalled):

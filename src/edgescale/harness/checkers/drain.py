@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from edgescale.harness.checkers import cancels
 from edgescale.harness.checkers.base import Case, Verdict
-from edgescale.harness.checkers.calls import Call, settlements
+from edgescale.harness.checkers.calls import Call, settlements, submissions
 from edgescale.harness.checkers.capacity import Capacity
 from edgescale.harness.checkers.entries import Delivery, Entries, Entry
 from edgescale.harness.checkers.faults import REDIS, Lives, Losses, Unrests
@@ -34,7 +34,7 @@ def check(history: History) -> Verdict:
     for entry in list(history.view(Entries)):
         for delivery in entry.deliveries:
             _handed_over(case, history, entry, delivery)
-            _costs_no_attempt(case, delivery)
+            _costs_nothing(case, history, delivery)
             _done_stays_done(case, history, delivery)
     _settled_once(case, history)
     cancels.never_starts(case, history)
@@ -95,26 +95,36 @@ def _leaves_nothing(
 
 
 def _handed_over(case: Case, history: History, entry: Entry, delivery: Delivery) -> None:
-    """What was handed back without an attempt being counted can be taken at once, or when it is due."""
+    """What was handed back without an attempt being counted can be taken at once; what is not due, when it is."""
     returned = delivery.returned
     if returned is None or returned.end is None or returned.phase != "ok" or not delivery.drained:
         return
     case.counts["handed_back"] += 1
-    bound_ns = history.view(Capacity).claimed_late(
-        entry, delivery, returned.end.time_ns, returned.start.number("delay_ms") * NS_PER_MS
-    )
+    waits = entry.request_id in history.view(_for_later)
+    delay_ns = returned.start.number("delay_ms") * NS_PER_MS if waits else 0
+    bound_ns = history.view(Capacity).claimed_late(entry, delivery, returned.end.time_ns, delay_ns)
     if bound_ns is not None:
         sentence = f"{entry.request_id} was handed back, and nobody took it within {bound_ns // NS_PER_MS} ms"
         case.find("not_handed_over", sentence, delivery.event, returned.end)
 
 
-def _costs_no_attempt(case: Case, delivery: Delivery) -> None:
-    """What is handed back although nothing failed has used up no attempt."""
+def _for_later(history: History) -> frozenset[str]:
+    """A view: the tasks that were not to be started at once."""
+    return frozenset(call.request_id for call in history.view(submissions) if call.start.number("not_before_ms"))
+
+
+def _costs_nothing(case: Case, history: History, delivery: Delivery) -> None:
+    """What is handed back although nothing failed has used up no attempt, and waits only where it is not due."""
+    request_id = delivery.event.request_id
     for call in delivery.returns:
-        failed = call.start.fields.get("reason", "unknown") != ""
-        if not failed and call.start.number("deliveries", delivery.attempt) >= delivery.tried(call):
-            sentence = f"{delivery.actor} handed {delivery.event.request_id} back, and the attempt counts"
+        if call.start.fields.get("reason", "unknown") != "":
+            continue
+        if call.start.number("deliveries", delivery.attempt) >= delivery.tried(call):
+            sentence = f"{delivery.actor} handed {request_id} back, and the attempt counts"
             case.find("attempt_counted", sentence, delivery.event, call.start)
+        if call.start.number("delay_ms") and request_id not in history.view(_for_later):
+            sentence = f"{delivery.actor} handed {request_id} back, to be taken later"
+            case.find("held_back", sentence, delivery.event, call.start)
 
 
 def _done_stays_done(case: Case, history: History, delivery: Delivery) -> None:
