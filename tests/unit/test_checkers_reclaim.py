@@ -3,6 +3,8 @@
 The lease is 3 s, the sweep 0.5 s, and a second more is allowed: what is left at 4.5 s was left for too long.
 """
 
+import pytest
+
 from tests.support_history import ONE, TWO, Story, broken
 
 
@@ -253,3 +255,23 @@ def test_who_got_it_back_settles_it() -> None:
     story = asleep().nemesis("crash", TWO).after(4_000).deliver("r1", ONE, attempt=3)
 
     assert broken(done(story, ONE)) == set()
+
+
+@pytest.mark.parametrize(("waited_ms", "rules"), [(1_900, {"P4 retried_early"}), (2_000, set())])
+def test_a_retry_comes_no_sooner_than_it_should(waited_ms: int, rules: set[str]) -> None:
+    story = held().give_back("r1", deliveries=1, delay_ms=2_000, reason="NOT_YET").after(waited_ms)
+    story.deliver("r1", TWO, attempt=2, how="reclaim").settle("r1", TWO).answer("r1")
+
+    assert broken(story.final("r1")) == rules
+
+
+@pytest.mark.parametrize("excuse", ["groups", "clock"])
+def test_a_retry_may_come_sooner_where_a_group_was_lost_or_the_clock_of_redis_was_set(excuse: str) -> None:
+    story = held().give_back("r1", deliveries=1, delay_ms=2_000, reason="NOT_YET")
+    if excuse == "groups":
+        story.tell("redis", "lost", what="groups")
+    else:
+        story.fault("clock_of_redis", "redis").heal()
+    story.after(1_000).deliver("r1", TWO, attempt=2, how="reclaim").settle("r1", TWO).answer("r1")
+
+    assert "P4 retried_early" not in broken(story.final("r1"))

@@ -81,11 +81,18 @@ def _retried(case: Case, history: History, entry: Entry, held: Delivery) -> None
     if bound_ns is not None:
         sentence = f"{entry.request_id} was to be tried again, and was not within {_ms(bound_ns)} ms"
         case.find("not_retried", sentence, held.event, returned.end)
+    _not_early(case, history, entry, held, returned, delay_ns)
+
+
+def _not_early(case: Case, history: History, entry: Entry, held: Delivery, returned: Call, delay_ns: int) -> None:
+    """Nor is it tried before that: by a claim, for a group that was lost gives out everything anew."""
     following = entry.after(held)
     if following is None or following.event.text("how") != "reclaim" or following.attempt != held.tried(returned) + 1:
         return
     waited = Span(returned.start.time_ns, following.event.time_ns)
-    if waited.end_ns + ROUNDED_NS < waited.start_ns + delay_ns and not _clock_jumped(history, waited):
+    excused = _clock_jumped(history, waited) or history.view(Losses).any_in(waited)
+    early = waited.end_ns + ROUNDED_NS < waited.start_ns + delay_ns
+    if following.event.index > returned.start.index and early and not excused:
         sentence = f"{entry.request_id} was to wait {_ms(delay_ns)} ms, and was tried again sooner"
         case.find("retried_early", sentence, returned.start, following.event)
 
