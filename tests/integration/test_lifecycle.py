@@ -120,7 +120,9 @@ async def answer(rig: Rig, payload: bytes) -> str:
         return "conflict"
     except LaneFull as error:
         return f"refused: {error.reason}"
-    return "accepted" if receipt.accepted else f"attached: {receipt.record.state if receipt.record.terminal else 'open'}"
+    if receipt.accepted:
+        return "accepted"
+    return f"attached: {receipt.record.state if receipt.record.terminal else 'open'}"
 
 
 @pytest.mark.parametrize("content", CONTENTS)
