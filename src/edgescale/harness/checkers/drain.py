@@ -10,7 +10,7 @@ from edgescale.harness.checkers.base import Case, Verdict
 from edgescale.harness.checkers.calls import Call, settlements, submissions
 from edgescale.harness.checkers.capacity import Capacity
 from edgescale.harness.checkers.entries import Delivery, Entries, Entry
-from edgescale.harness.checkers.faults import REDIS, Lives, Losses, Unrests
+from edgescale.harness.checkers.faults import REDIS, Lives, Losses, Unrests, clock_jumped
 from edgescale.harness.checkers.replays import Replays
 from edgescale.harness.checkers.spans import Span, Unrest
 from edgescale.harness.history import NS_PER_MS, Event, History
@@ -101,6 +101,9 @@ def _handed_over(case: Case, history: History, entry: Entry, delivery: Delivery)
         return
     case.counts["handed_back"] += 1
     waits = entry.request_id in history.view(_for_later)
+    if waits and clock_jumped(history, Span(returned.start.time_ns, history.end_ns)):
+        # Its schedule is by that clock.
+        return
     delay_ns = returned.start.number("delay_ms") * NS_PER_MS if waits else 0
     bound_ns = history.view(Capacity).claimed_late(entry, delivery, returned.end.time_ns, delay_ns)
     if bound_ns is not None:

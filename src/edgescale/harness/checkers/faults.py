@@ -227,3 +227,11 @@ class Losses:
     def any_in(self, span: Span) -> bool:
         """Whether anything was lost in this time, allowed or not."""
         return any(span.start_ns <= event.time_ns <= span.end_ns for event in self.events)
+
+
+def clock_jumped(history: History, span: Span) -> bool:
+    """Whether somebody had set the clock of Redis at some moment of the span."""
+    return any(
+        window.fault.startswith("clock") and window.touches([REDIS]) and window.span.meets(span)
+        for window in history.view(windows)
+    )

@@ -137,17 +137,23 @@ def _ends(case: Case, history: History, request_id: str, task: Task) -> None:
 
 
 def _taken_away(history: History, request_id: str) -> bool:
-    """Whether the task's last entry was taken out of its stream by hand: its record stays, and nobody asks for it."""
-    moves = [event for event in history.about(request_id) if event.operation in {"add", "delete"}]
+    """Whether the task's last entry was taken out of its stream by hand: its record stays, and nobody asks for it.
+
+    What became of the task after that may never have been, where Redis lost what it wrote last.
+    """
     losses = history.named("lost")
-    for lost in losses:
-        if lost.text("what") == "suffix":
-            # What came about in that time has never been.
-            since_ns = lost.number("since_ns")
-            moves = [event for event in moves if event.index > lost.index or event.time_ns < since_ns]
-    if not moves or moves[-1].operation != "delete":
-        return False
-    return next((event.text("what") for event in losses if event.index > moves[-1].index), "") == "entries"
+
+    def by_hand(move: Event) -> bool:
+        following = next((lost.text("what") for lost in losses if lost.index > move.index), "")
+        return move.operation == "delete" and following == "entries"
+
+    def undone(move: Event) -> bool:
+        suffixes = (lost for lost in losses if lost.text("what") == "suffix" and lost.index > move.index)
+        return any(move.time_ns >= lost.number("since_ns") for lost in suffixes)
+
+    moves = [event for event in history.about(request_id) if event.operation in {"add", "delete"}]
+    last = next((place for place in reversed(range(len(moves))) if by_hand(moves[place])), None)
+    return last is not None and all(undone(move) for move in moves[last + 1 :])
 
 
 def _count(case: Case, task: Task) -> None:

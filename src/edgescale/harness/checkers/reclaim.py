@@ -6,7 +6,7 @@ from edgescale.harness.checkers.base import Case, Verdict
 from edgescale.harness.checkers.calls import Call
 from edgescale.harness.checkers.capacity import Capacity
 from edgescale.harness.checkers.entries import Delivery, Entries, Entry
-from edgescale.harness.checkers.faults import REDIS, Lives, Losses, Unrests, windows
+from edgescale.harness.checkers.faults import REDIS, Lives, Losses, Unrests, clock_jumped
 from edgescale.harness.checkers.given import given_ns
 from edgescale.harness.checkers.spans import FOREVER, Span
 from edgescale.harness.history import NS_PER_MS, Event, History
@@ -77,6 +77,9 @@ def _retried(case: Case, history: History, entry: Entry, held: Delivery) -> None
         return
     case.counts["retries"] += 1
     delay_ns = returned.start.number("delay_ms") * NS_PER_MS
+    if delay_ns > _lease_ns(history) and clock_jumped(history, Span(returned.start.time_ns, history.end_ns)):
+        # Its schedule is by that clock.
+        return
     bound_ns = history.view(Capacity).claimed_late(entry, held, returned.end.time_ns, delay_ns)
     if bound_ns is not None:
         sentence = f"{entry.request_id} was to be tried again, and was not within {_ms(bound_ns)} ms"
@@ -90,7 +93,7 @@ def _not_early(case: Case, history: History, entry: Entry, held: Delivery, retur
     if following is None or following.event.text("how") != "reclaim" or following.attempt != held.tried(returned) + 1:
         return
     waited = Span(returned.start.time_ns, following.event.time_ns)
-    excused = _clock_jumped(history, waited) or history.view(Losses).any_in(waited)
+    excused = clock_jumped(history, waited) or history.view(Losses).any_in(waited)
     early = waited.end_ns + ROUNDED_NS < waited.start_ns + delay_ns
     if following.event.index > returned.start.index and early and not excused:
         sentence = f"{entry.request_id} was to wait {_ms(delay_ns)} ms, and was tried again sooner"
@@ -109,7 +112,7 @@ def _stolen(case: Case, history: History, held: Delivery, later: Sequence[Delive
     returned = held.returned is not None and held.returned.start.index < following.event.index
     again = any(other.consumer == held.consumer for other in later)
     excused = returned or again or following.event.text("how") != "reclaim"
-    if not too_early or excused or _forgot(history, held, following) or _clock_jumped(history, span):
+    if not too_early or excused or _forgot(history, held, following) or clock_jumped(history, span):
         return False
     sentence = (
         f"{following.actor} took {held.event.request_id} from {held.actor} "
@@ -132,13 +135,6 @@ def _lease_began_ns(history: History, held: Delivery, following: Delivery | None
             regained_ns = min(regained_ns, following.returned.start.time_ns)
         renewals = [span for span in renewals if span.end_ns < regained_ns]
     return renewals[-1].start_ns if renewals else given_ns(history, held)
-
-
-def _clock_jumped(history: History, span: Span) -> bool:
-    return any(
-        window.fault.startswith("clock") and window.touches([REDIS]) and window.span.meets(span)
-        for window in history.view(windows)
-    )
 
 
 def _caused(case: Case, history: History, held: Delivery, following: Delivery) -> None:
