@@ -75,8 +75,12 @@ def _restored(case: Case, history: History) -> None:
 
 
 def _waits_across(history: History, call: Call, lost: Event) -> bool:
-    """Whether the call's task was accepted before the loss, and the call still waited for it."""
-    accepted = [event for event in history.about(call.request_id) if event.operation == "accept"]
+    """Whether the call's task was accepted before the loss, where the call is, and the call still waited for it."""
+    accepted = [
+        event
+        for event in history.about(call.request_id)
+        if event.operation == "accept" and (not call.via or event.name in call.via)
+    ]
     before = any(call.span.start_ns <= event.time_ns <= lost.time_ns for event in accepted)
     waits = before and lost.time_ns < call.span.end_ns and not call.start.flag("respond_async")
     return waits and not may_have_died(history, call)
