@@ -128,10 +128,10 @@ def test_a_task_that_redis_lost_is_submitted_again_for_its_waiter() -> None:
 
 def test_who_waits_where_nobody_ever_heard_of_it_is_not_waited_for() -> None:
     """The same id was accepted through another door, and has been answered there."""
-    story = Story().cast().after(9_000).submit("r1", "client-2", via="ingestion-2").task("r1")
+    story = Story().cast().task("r2").after(9_000).submit("r1", "client-2", via="ingestion-2").task("r1")
     story.tell("redis", "lost", what="all").after(10_020).unclear("r1", "DEADLINE_EXCEEDED", "client-2")
 
-    assert "P8 not_restored" not in broken(story.final("r1"))
+    assert "P8 not_restored" not in broken(story.final("r2"))
 
 
 def test_a_waiter_is_not_left_with_nothing() -> None:
