@@ -1,6 +1,7 @@
 """The calls on dead letters, as a part of the ingestion service."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -31,7 +32,7 @@ OUTCOMES = {
 }
 
 
-class DeadLetterCalls(ingestion_service_pb2_grpc.IngestionServiceServicer):
+class DeadLetterCalls(ingestion_service_pb2_grpc.IngestionServiceServicer, ABC):
     """The calls on dead letters.
 
     Args:
@@ -46,9 +47,9 @@ class DeadLetterCalls(ingestion_service_pb2_grpc.IngestionServiceServicer):
     def __init__(self, letters: DeadLetters) -> None:
         self._letters = letters
 
+    @abstractmethod
     async def _guard(self, context: Context, admission: Admission, call: Awaitable[T]) -> T:
         """The call's answer, its errors made statuses."""
-        raise NotImplementedError
 
     async def _in_time(self, context: Context, call: Callable[[], Awaitable[T]]) -> T:
         async def answer() -> T:
