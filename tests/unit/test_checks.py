@@ -33,6 +33,11 @@ def test_a_request_id_with_other_characters_is_refused(request_id: str) -> None:
     assert refusal(lambda: check_request_id(request_id)).field == "request_id"
 
 
+def test_who_must_name_a_task_is_not_told_that_its_id_may_be_absent() -> None:
+    assert refusal(lambda: check_request_id("a b")).problem.endswith(", or absent")
+    assert not refusal(lambda: check_request_id("a b", required=True)).problem.endswith(", or absent")
+
+
 def test_a_full_heartbeat_is_taken() -> None:
     full = beat(
         agent_id="ä" * 128,

@@ -146,6 +146,16 @@ SENTENCES = {
     "missing": "is required",
     "finite_number": "must be a finite number",
     "model_type": "must be a JSON object",
+    **dict.fromkeys(
+        (
+            "datetime_from_date_parsing",
+            "datetime_object_invalid",
+            "datetime_parsing",
+            "datetime_type",
+            "timezone_aware",
+        ),
+        "must be a time as RFC 3339 has it, with its offset, such as 2030-01-01T06:00:00Z",
+    ),
 }
 
 

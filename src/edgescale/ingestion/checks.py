@@ -38,7 +38,8 @@ def check_request_id(request_id: str, *, required: bool = False) -> None:
     if required and not request_id:
         raise InvalidInput("request_id", "must not be empty")
     if request_id and not REQUEST_ID.fullmatch(request_id):
-        raise InvalidInput("request_id", "must be 1 to 128 of A-Z a-z 0-9 . _ : ~ -, or absent")
+        alternative = "" if required else ", or absent"
+        raise InvalidInput("request_id", f"must be 1 to 128 of A-Z a-z 0-9 . _ : ~ -{alternative}")
 
 
 def check_heartbeat(beat: heartbeat_pb2.Heartbeat) -> None:

@@ -79,7 +79,7 @@ class Executor:
             return None
         if 0 < envelope.expires_ms <= now_ms:
             late_ms = now_ms - envelope.expires_ms
-            message = f"the task was to be started by its deadline, which passed {late_ms} ms ago"
+            message = f"its deadline passed {late_ms} ms ago, and no attempt begins after it"
             return Settlement(entry, envelope.request_id, envelope.kind, "expired", reason="EXPIRED", message=message)
         if now_ms < envelope.not_before_ms:
             return GiveBack(entry, envelope.request_id, envelope.not_before_ms - now_ms, entry.deliveries - 1)

@@ -69,7 +69,9 @@ async def test_a_time_without_an_offset_or_of_no_form_at_all_is_refused_by_its_n
 ) -> None:
     response = await client.post("/v1/text-analyses", json={"text": "hello", "not_before": wrong})
 
-    assert problem_of(response, 422, "INVALID_INPUT")["errors"][0]["field"] == "not_before"
+    [fault] = problem_of(response, 422, "INVALID_INPUT")["errors"]
+    assert fault["field"] == "not_before"
+    assert "such as 2030-01-01T06:00:00Z" in fault["problem"]
 
 
 async def test_a_request_that_waits_carries_an_id_and_the_default_wait(
