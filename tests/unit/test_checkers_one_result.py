@@ -164,6 +164,18 @@ def test_the_dead_answer_nobody() -> None:
     assert broken(story) == set()
 
 
+def test_who_calls_a_machine_that_is_gone_waits_in_vain_even_for_its_replacement() -> None:
+    def story(*, calls_when_it_is_back: bool) -> Story:
+        gone = Story().cast().task("r1").nemesis("crash", "ingestion-1#1").after(100)
+        back = gone.tell("ingestion-1#2", "ready") if calls_when_it_is_back else gone
+        asked = back.after(100).begin("client-2", "fetch", "r1", via="ingestion-1")
+        later = asked if calls_when_it_is_back else asked.after(100).tell("ingestion-1#2", "ready")
+        return later.after(9_000).end("client-2", "fetch", "r1", "info", reason="DEADLINE_EXCEEDED").final("r1")
+
+    assert broken(story(calls_when_it_is_back=False)) == set()
+    assert broken(story(calls_when_it_is_back=True)) == {"P2 late"}
+
+
 def test_redis_dying_is_no_excuse_once_it_is_back() -> None:
     story = stored().nemesis("crash", "redis").tell("redis", "serving").after(6_000).answer("r1").final("r1")
 

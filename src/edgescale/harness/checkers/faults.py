@@ -186,11 +186,19 @@ class Lives:
         return next(later, FOREVER)
 
     def crashed(self, names: Callable[[str], bool], span: Span) -> bool:
-        """Whether one of the nodes so named crashed in this time."""
+        """Whether one of the nodes so named crashed in this time, or was down after a crash when it began.
+
+        Whoever calls a machine that is gone without a word waits in vain, even for its replacement.
+        """
         return any(
-            names(actor.partition("#")[0]) and span.start_ns <= event.time_ns <= span.end_ns
-            for actor, event in self._crashes.items()
+            names(name) and Span(event.time_ns, self._back_ns(name, event)).meets(span)
+            for name, event in ((actor.partition("#")[0], event) for actor, event in self._crashes.items())
         )
+
+    def _back_ns(self, name: str, crash: Event) -> int:
+        """When the next incarnation of one that crashed was ready; FOREVER when none was."""
+        lives = (moment for actor, moment in self._ready.items() if actor.partition("#")[0] == name)
+        return min((moment for moment in lives if moment > crash.time_ns), default=FOREVER)
 
 
 class Losses:
