@@ -5,10 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from edgescale.broker.dead_letters import DeadLetters
 from edgescale.broker.script import Script
-from edgescale.errors import (
-    BrokerUnavailable,
-)
+from edgescale.errors import BrokerUnavailable, LaneFull
 from edgescale.local.valkey import EmbeddedValkey
 from tests.proxy import Proxy, proxied
 from tests.servers import Server
@@ -50,6 +49,31 @@ async def test_without_patience_a_lost_reply_is_told_and_the_submission_may_be_r
             await rig.broker.submit(submission("r1"), patience_ms=0)
         assert not (await rig.broker.submit(submission("r1"))).accepted
         assert await rig.backlog() == 2
+
+
+async def test_a_full_lane_after_an_unclear_attempt_is_no_refusal(proxy: Proxy) -> None:
+    # What was sent first may still be on its way, and find room.
+    async with open_rig(proxy.url, lane_cap=1, redis_patience_ms=300) as rig:
+        await rig.submit("warm")
+        proxy.lose_reply(b"$2\r\nr1\r\n")
+        with pytest.raises(BrokerUnavailable):
+            await rig.broker.submit(submission("r1"))
+        assert proxy.replies_lost == 1
+        with pytest.raises(LaneFull):
+            await rig.broker.submit(submission("r1"))
+
+
+async def test_a_full_lane_after_an_unclear_replay_is_no_refusal(proxy: Proxy) -> None:
+    async with open_rig(proxy.url, lane_cap=1, redis_patience_ms=300) as rig:
+        [entry] = await rig.submit_and_take("r1")
+        await rig.broker.settle("worker-1", settlement(entry, state="dead_lettered", reason="WHY"))
+        await rig.submit("warm")
+        letters = DeadLetters(rig.connection, rig.keys, rig.settings, rig.chance)
+        assert [replay.outcome for replay in await letters.replay(["r1"])] == ["full"]
+        proxy.lose_reply(b"replayed:")
+        with pytest.raises(BrokerUnavailable):
+            await letters.replay(["r1"])
+        assert proxy.replies_lost == 1
 
 
 async def test_a_settlement_whose_reply_is_lost_is_settled(proxy: Proxy) -> None:

@@ -1,6 +1,7 @@
 """The broker's verbs on tasks: submit, read, reclaim, renew, settle, give back, look up."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from edgescale.broker.clock import BrokerClock
@@ -51,10 +52,7 @@ class Broker:
         flush: Callable[[int, Sequence[Item]], Awaitable[Any]],
         weigh: Callable[[Item], int] = lambda _: 1,
     ) -> list[GroupCommit[Item, Any]]:
-        def commit(partition: int) -> GroupCommit[Item, Any]:
-            return GroupCommit(lambda items: flush(partition, items), weigh=weigh)
-
-        return [commit(partition) for partition in range(self._keys.partitions)]
+        return [GroupCommit(partial(flush, partition), weigh=weigh) for partition in range(self._keys.partitions)]
 
     async def submit(self, submission: Submission, *, inbox: str = "", patience_ms: float | None = None) -> Receipt:
         """Accept a task, or attach to the task of the same request id.
@@ -74,8 +72,11 @@ class Broker:
         item = (submission, inbox, envelope.encode())
         commit = self._submits[self._keys.partition_of(envelope.request_id)]
         patience_ms = self._settings.redis_patience_ms if patience_ms is None else patience_ms
-        reply = await persist(lambda: commit(item), self._chance, patience_ms=patience_ms)
-        return Receipt.parse(submission, reply, cap=self._settings.cap_of(submission.lane))
+
+        async def attempt() -> Receipt:
+            return Receipt.parse(submission, await commit(item), cap=self._settings.cap_of(submission.lane))
+
+        return await persist(attempt, self._chance, patience_ms=patience_ms)
 
     async def _flush_submits(self, partition: int, items: Sequence[tuple[Submission, str, bytes]]) -> Any:
         keys: list[str] = []

@@ -13,6 +13,7 @@ from edgescale.broker.reconnect import persist
 from edgescale.broker.script import Argument, Script
 from edgescale.chance import Chance
 from edgescale.config import Settings
+from edgescale.errors import LaneFull
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
 
@@ -125,19 +126,18 @@ class DeadLetters(LetterReader):
         keys += [self._keys.stream(partition, letter.lane), self._keys.replayed(partition, entry_id)]
         cap = self._settings.cap_of(letter.lane) // self._keys.partitions
         args: list[Argument] = [GROUP, entry_id, cap, self._settings.result_ttl_ms]
-        reply = await persist(
-            lambda: self._connection.run(self._replay, keys, args),
-            self._chance,
-            patience_ms=self._settings.redis_patience_ms,
-        )
-        replay = Replay(
-            str(letter.id),
-            letter.request_id,
-            letter.lane,
-            outcome=reply[0].decode(),
-            state=reply[1].decode() if reply[0] == b"conflict" else "",
-            cap=self._settings.cap_of(letter.lane) if reply[0] == b"full" else 0,
-        )
+
+        async def attempt() -> Replay:
+            reply = await self._connection.run(self._replay, keys, args)
+            if reply[0] == b"full":
+                raise LaneFull(letter.lane, cap=self._settings.cap_of(letter.lane))
+            state = reply[1].decode() if reply[0] == b"conflict" else ""
+            return Replay(str(letter.id), letter.request_id, letter.lane, outcome=reply[0].decode(), state=state)
+
+        try:
+            replay = await persist(attempt, self._chance, patience_ms=self._settings.redis_patience_ms)
+        except LaneFull as full:
+            replay = Replay(str(letter.id), letter.request_id, letter.lane, outcome="full", cap=full.cap)
         self._log.info(
             Event.DEAD_LETTER_REPLAYED, letter=replay.id, request_id=replay.request_id, outcome=replay.outcome
         )

@@ -125,8 +125,8 @@ async def persist(call: Callable[[], Awaitable[T]], chance: Chance, *, patience_
         patience_ms: how long to go on; infinity never gives up.
 
     Raises:
-        Unavailable: the last one, when patience ended. Where the server has been out of memory since, too: that refuses
-            the last attempt, and an earlier one may have been carried out.
+        Unavailable: the last one, when patience ended. Where there has been no room since, too: that refuses the last
+            attempt, and an earlier one may have been carried out, or still be on its way to the server.
         EdgeScaleError: any other error of the call, at once.
     """
     loop = asyncio.get_running_loop()
