@@ -1,8 +1,8 @@
 """A TCP proxy in front of a server, for faults that the server itself does not offer."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import urlsplit
 
 CHUNK_BYTES = 64 * 1024
@@ -38,6 +38,7 @@ class Proxy:
         self._handlers: set[asyncio.Task[None]] = set()
         self._marker = b""
         self._losses_left = 0
+        self._swallows = False
         self.refuses = False
         self.replies_lost = 0
 
@@ -66,6 +67,19 @@ class Proxy:
         for link in self._links:
             link.dark = True
 
+    @contextmanager
+    def black_hole(self) -> Iterator[None]:
+        """Within the block, swallow what is sent, over connections that are made meanwhile, too; nobody is told.
+
+        What was swallowed is gone: to both ends, these connections are half-open for good.
+        """
+        self._swallows = True
+        self.darken()
+        try:
+            yield
+        finally:
+            self._swallows = False
+
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
 
@@ -91,6 +105,7 @@ class Proxy:
             writer.transport.abort()
             return
         link = Link(writer, to_server)
+        link.dark = self._swallows
         self._links.add(link)
         try:
             async with asyncio.TaskGroup() as pumps:

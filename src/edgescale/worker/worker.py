@@ -16,6 +16,7 @@ from edgescale.errors import EdgeScaleError, Unavailable
 from edgescale.handlers.registry import Registry
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
+from edgescale.telemetry.progress import MARGIN_MS, Loops, Progress, Readiness
 from edgescale.worker.deliveries import Deliveries, Delivery, Slots
 from edgescale.worker.executor import Executor
 from edgescale.worker.fetcher import Fetcher
@@ -54,12 +55,22 @@ class Worker:
         )
         self._connection = connection
         self._broker = broker
+        self._registry = registry
         self._settings = settings
         self._chance = chance
+        self._loops = Loops(timeout_ms=settings.redis_timeout_ms)
+        self._takes_work = False
         self._lanes = {lane: Slots(total) for lane, total in lanes.items()}
         self._stop = asyncio.Event()
         self._stop_renewing = asyncio.Event()
         self._log = get_log()
+
+    @property
+    def readiness(self) -> Readiness:
+        """Whether it consumes: every loop that reads has lately been answered."""
+        if self._stop.is_set():
+            return Readiness("draining")
+        return Readiness.of(self._loops) if self._takes_work else Readiness("starting")
 
     def stop(self) -> None:
         """Ask for a drain; `run` returns when it is done."""
@@ -83,6 +94,7 @@ class Worker:
         """
         if not await self._until_fit():
             return
+        self._takes_work = True
         on_ready(self.consumer)
         self._log.info(Event.SERVICE_STARTED, consumer=self.consumer, lanes=sorted(self._lanes))
         renewer = Renewer(
@@ -91,6 +103,7 @@ class Worker:
             consumer=self.consumer,
             lease_ms=self._settings.lease_ms,
             stop=self._stop_renewing,
+            loops=self._loops,
         )
         async with asyncio.TaskGroup() as duties:
             duties.create_task(
@@ -147,12 +160,20 @@ class Worker:
         )
         async with asyncio.TaskGroup() as duties:
             duties.create_task(keep_running("janitor", janitor.step, self._chance, stop=self._stop))
-            for partition in range(self._settings.partitions):
-                for lane, slots in self._lanes.items():
-                    duties.create_task(self._fetch(partition, lane, slots))
-                    duties.create_task(self._reclaim(partition, lane, slots))
+            for lane, slots in self._lanes.items():
+                turnover = self._turnover(lane)
+                for partition in range(self._settings.partitions):
+                    duties.create_task(self._fetch(partition, lane, slots, turnover))
+                    duties.create_task(self._reclaim(partition, lane, slots, turnover))
 
-    async def _fetch(self, partition: int, lane: str, slots: Slots) -> None:
+    def _turnover(self, lane: str) -> Progress:
+        """What the lane's loops are judged by while they wait for a slot: some delivery must end within its timeout."""
+        policies = [self._registry.policy(handler.kind) for handler in self._registry if handler.lane == lane]
+        timeouts = [policy.filled(self._settings).timeout_ms for policy in policies]
+        longest_ms = max(timeouts, default=self._settings.handler_timeout_ms)
+        return Progress(longest_ms + self._settings.redis_timeout_ms + MARGIN_MS)
+
+    async def _fetch(self, partition: int, lane: str, slots: Slots, turnover: Progress) -> None:
         reader = self._connection.for_blocking(self._settings.redis_block_ms)
         fetcher = Fetcher(
             self._broker,
@@ -163,13 +184,16 @@ class Worker:
             lane=lane,
             consumer=self.consumer,
             block_ms=self._settings.redis_block_ms,
+            progress=self._loops.add(
+                f"fetcher:{lane}:{partition}", round_ms=self._settings.redis_block_ms, behind=turnover
+            ),
         )
         try:
             await keep_running(f"fetcher:{lane}", fetcher.step, self._chance, stop=self._stop)
         finally:
             await reader.close()
 
-    async def _reclaim(self, partition: int, lane: str, slots: Slots) -> None:
+    async def _reclaim(self, partition: int, lane: str, slots: Slots, turnover: Progress) -> None:
         reclaimer = Reclaimer(
             self._broker,
             self.deliveries,
@@ -180,6 +204,9 @@ class Worker:
             consumer=self.consumer,
             sweep_ms=self._settings.sweep_ms,
             stop=self._stop,
+            progress=self._loops.add(
+                f"reclaimer:{lane}:{partition}", round_ms=self._settings.sweep_ms, behind=turnover
+            ),
         )
         await keep_running(f"reclaimer:{lane}", reclaimer.step, self._chance, stop=self._stop)
 
