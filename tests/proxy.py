@@ -38,6 +38,8 @@ class Proxy:
         self._handlers: set[asyncio.Task[None]] = set()
         self._marker = b""
         self._losses_left = 0
+        self._flows = asyncio.Event()
+        self._flows.set()
         self._swallows = False
         self.refuses = False
         self.replies_lost = 0
@@ -79,6 +81,15 @@ class Proxy:
             yield
         finally:
             self._swallows = False
+
+    @contextmanager
+    def choked(self) -> Iterator[None]:
+        """Within the block, read nothing of what the server sends, as a client that is too slow."""
+        self._flows.clear()
+        try:
+            yield
+        finally:
+            self._flows.set()
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -131,6 +142,7 @@ class Proxy:
                 break
             if not link.dark:
                 link.client.write(data)
+            await self._flows.wait()
         link.abort()
 
 

@@ -31,7 +31,8 @@ SETTINGS: dict[str, Any] = {
 }
 PATIENCE_S = 20.0
 BURST = 60
-OVERFLOW_BYTES = 4 * 1024 * 1024
+# More than all buffers on the way to a slow reader hold together.
+MESSAGE_BYTES, MESSAGES_MAX = 1024 * 1024, 32
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,14 @@ async def clients_killed(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def buffer_overflown(scene: Scene) -> AsyncIterator[None]:
-    """Whoever listens to a channel is sent more than its output buffer may hold, and is dropped."""
+    """Whoever listens to a channel reads too slowly, and is dropped once its output buffer is full."""
     connection = scene.operator.connection
     await connection.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 65536 0 0")
-    for channel in await connection.command("PUBSUB", "SHARDCHANNELS"):
-        await connection.command("SPUBLISH", channel, bytes(OVERFLOW_BYTES))
+    with scene.proxy.choked():
+        for channel in await connection.command("PUBSUB", "SHARDCHANNELS"):
+            for _ in range(MESSAGES_MAX):
+                if not await connection.command("SPUBLISH", channel, bytes(MESSAGE_BYTES)):
+                    break
     yield
     await connection.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 33554432 8388608 60")
 
