@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from edgescale.local.valkey import EmbeddedValkey
-from tests.recovery import FAULTS, PATIENCE_S, SUBJECTS, Fault, Make, burst, scene_of
+from tests.faults import FAULTS, Fault, scene_of
+from tests.recovery import PATIENCE_S, SUBJECTS, Make, burst
 from tests.support import eventually
 
 
