@@ -83,8 +83,8 @@ class Worker:
     async def run(self, *, on_ready: Callable[[str], None] = lambda _: None) -> None:
         """Serve until `stop` is called, then drain.
 
-        The order of the end matters: first nothing new is taken, then what runs may finish while its leases are still
-        renewed, then the rest is handed back, and only then does renewal end.
+        The order of the end matters: first nothing new is asked for, then what runs may finish while its leases are
+        still renewed, then the rest is handed back, and only then does renewal end.
 
         Args:
             on_ready: is told the consumer's name once entries are taken.
@@ -112,8 +112,7 @@ class Worker:
                 )
             )
             try:
-                await self._take_work()
-                await self._drain()
+                await self._work()
             finally:
                 self._stop_renewing.set()
         self._log.info(Event.SERVICE_STOPPED, consumer=self.consumer)
@@ -147,6 +146,18 @@ class Worker:
             return True
         checking.cancel()
         return False
+
+    async def _work(self) -> None:
+        """Take work until stopped, and have nothing of it left when the grace is over."""
+        async with asyncio.TaskGroup() as duties:
+            duties.create_task(self._take_work())
+            await self._stop.wait()
+            loop = asyncio.get_running_loop()
+            over_s = loop.time() + self._settings.drain_grace_ms / 1000
+            # A read that waits at the server may do so for longer than the grace: nobody's work waits for its end.
+            await self._drain(over_s - loop.time())
+        # What such a read has brought after all.
+        await self._drain(over_s - loop.time())
 
     async def _take_work(self) -> None:
         """Fetch and reclaim on every lane of every partition, and tidy up, until stopped."""
@@ -210,9 +221,9 @@ class Worker:
         )
         await keep_running(f"reclaimer:{lane}", reclaimer.step, self._chance, stop=self._stop)
 
-    async def _drain(self) -> None:
+    async def _drain(self, grace_s: float) -> None:
         interrupted = await self.deliveries.finish(
-            self._settings.drain_grace_ms, settle_grace_ms=self._settings.redis_patience_ms
+            max(grace_s, 0) * 1000, settle_grace_ms=self._settings.redis_patience_ms
         )
         async with asyncio.TaskGroup() as returns:
             for delivery in interrupted:
