@@ -1,7 +1,12 @@
 """The fetcher: brings new entries of one stream into free slots."""
 
+import asyncio
+
 from edgescale.broker.broker import Broker
 from edgescale.broker.connection import Connection
+from edgescale.broker.model import Entry
+from edgescale.broker.unheard import NOTHING_HEARD
+from edgescale.errors import EdgeScaleError
 from edgescale.telemetry.progress import Progress
 from edgescale.worker.deliveries import Deliveries, Slots
 
@@ -40,11 +45,12 @@ class Fetcher:
         self._reader = reader
         self._deliveries = deliveries
         self._slots = slots
-        self._partition = partition
-        self._lane = lane
-        self._consumer = consumer
+        self._place = (partition, lane, consumer)
         self._block_ms = block_ms
         self._progress = progress
+        self._last = NOTHING_HEARD
+        # Until when the server may give an entry to a read that has failed here; None when none has.
+        self._doubtful_until_s: float | None = None
 
     async def step(self) -> None:
         """One round: what is there now, or else the first entry that comes within the block time.
@@ -66,11 +72,7 @@ class Fetcher:
     async def _fetch(self, taken: int, *, block_ms: int) -> int:
         started = 0
         try:
-            entries = await self._broker.read(
-                self._reader, self._partition, self._lane, self._consumer, count=taken, block_ms=block_ms
-            )
-            self._progress.note()
-            for entry in entries:
+            for entry in await self._next(taken, block_ms=block_ms):
                 # The group was lost and made anew: what is running here already comes as if it were new.
                 if self._deliveries.adopt(entry):
                     continue
@@ -79,3 +81,26 @@ class Fetcher:
         finally:
             self._slots.release(taken - started)
         return started
+
+    async def _next(self, count: int, *, block_ms: int) -> list[Entry]:
+        """What a failed read has brought after all, or else what is new."""
+        loop = asyncio.get_running_loop()
+        try:
+            entries = await self._unheard(loop.time(), count)
+            if not entries:
+                entries = await self._broker.read(self._reader, *self._place, count=count, block_ms=block_ms)
+        except EdgeScaleError:
+            self._doubtful_until_s = loop.time() + self._block_ms / 1000
+            raise
+        self._progress.note()
+        if entries:
+            self._last = entries[-1].entry_id
+        return entries
+
+    async def _unheard(self, now_s: float, count: int) -> list[Entry]:
+        if self._doubtful_until_s is None:
+            return []
+        entries = await self._broker.unheard.find(*self._place, after=self._last, count=count)
+        if not entries and now_s > self._doubtful_until_s:
+            self._doubtful_until_s = None
+        return entries
