@@ -2,12 +2,15 @@
 
 import json
 import math
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+# gRPC's handlers of forks complain whenever a process is started. Read by grpc when it is imported.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 # Benches are run by their paths, and use what the tests use to start processes and to disturb them.
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
