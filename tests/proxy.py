@@ -1,8 +1,8 @@
 """A TCP proxy in front of a server, for faults that the server itself does not offer."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import urlsplit
 
 CHUNK_BYTES = 64 * 1024
@@ -38,6 +38,9 @@ class Proxy:
         self._handlers: set[asyncio.Task[None]] = set()
         self._marker = b""
         self._losses_left = 0
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._swallows = False
         self.refuses = False
         self.replies_lost = 0
 
@@ -66,6 +69,28 @@ class Proxy:
         for link in self._links:
             link.dark = True
 
+    @contextmanager
+    def black_hole(self) -> Iterator[None]:
+        """Within the block, swallow what is sent, over connections that are made meanwhile, too; nobody is told.
+
+        What was swallowed is gone: to both ends, these connections are half-open for good.
+        """
+        self._swallows = True
+        self.darken()
+        try:
+            yield
+        finally:
+            self._swallows = False
+
+    @contextmanager
+    def choked(self) -> Iterator[None]:
+        """Within the block, read nothing of what the server sends, as a client that is too slow."""
+        self._flows.clear()
+        try:
+            yield
+        finally:
+            self._flows.set()
+
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
 
@@ -91,6 +116,7 @@ class Proxy:
             writer.transport.abort()
             return
         link = Link(writer, to_server)
+        link.dark = self._swallows
         self._links.add(link)
         try:
             async with asyncio.TaskGroup() as pumps:
@@ -116,6 +142,7 @@ class Proxy:
                 break
             if not link.dark:
                 link.client.write(data)
+            await self._flows.wait()
         link.abort()
 
 

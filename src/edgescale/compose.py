@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from edgescale.broker.agents import AgentRegistry
 from edgescale.broker.broker import Broker
@@ -19,6 +20,9 @@ from edgescale.broker.keys import Keys
 from edgescale.chance import Chance, SystemChance
 from edgescale.config import Settings
 from edgescale.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edgescale.worker.worker import Worker
 
 Ready = Callable[[str], None]
 Service = Callable[[Settings, asyncio.Event, Ready], Awaitable[None]]
@@ -116,11 +120,24 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_ready: Ready) -
         )
         asked = asyncio.create_task(_when(stop, worker.stop))
         try:
-            with Watchdog().watching():
-                await worker.run(on_ready=on_ready)
+            async with _probed(worker, settings.worker_health_bind):
+                with Watchdog().watching():
+                    await worker.run(on_ready=on_ready)
         finally:
             asked.cancel()
             pool.close()
+
+
+@asynccontextmanager
+async def _probed(worker: "Worker", bind: str) -> AsyncIterator[None]:
+    """Answer probes within the block, if the worker is to answer any."""
+    if not bind:
+        yield
+        return
+    from edgescale.worker.health import health_served  # noqa: PLC0415 - so that who asks for none loads no HTTP server
+
+    async with health_served(bind, lambda: worker.readiness):
+        yield
 
 
 async def run_gateway(settings: Settings, stop: asyncio.Event, on_ready: Ready) -> None:

@@ -69,6 +69,7 @@ class Settings(BaseSettings):
 
     grpc_bind: str = Field("127.0.0.1:50051", description="Where ingestion listens.")
     http_bind: str = Field("127.0.0.1:8080", description="Where the gateway listens.")
+    worker_health_bind: str = Field("", description="Where a worker answers probes over HTTP; empty for nowhere.")
     ingestion_target: str = Field("127.0.0.1:50051", description="Where the gateway and `send` find ingestion.")
     allow_insecure_bind: bool = Field(False, description="Listen off loopback without authentication and TLS.")
 
@@ -142,6 +143,7 @@ class Settings(BaseSettings):
             ),
             *self._insecure("grpc_bind", self.grpc_bind),
             *self._insecure("http_bind", self.http_bind),
+            *(self._insecure("worker_health_bind", self.worker_health_bind) if self.worker_health_bind else []),
         ]
 
     def _out_of_order(self) -> list[tuple[bool, str]]:

@@ -12,7 +12,9 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from edgescale.broker.broker import Broker
 from edgescale.broker.connection import Connection, Subscription
+from edgescale.broker.model import TaskRecord
 from edgescale.errors import ConfigError, Unavailable
 from edgescale.local.child import free_port
 from edgescale.local.valkey import EmbeddedValkey
@@ -134,6 +136,29 @@ async def test_nothing_is_taken_before_the_inbox_is_subscribed(
     finally:
         may_subscribe.set()
         await door.close()
+
+
+async def test_who_is_subscribed_and_reads_no_results_does_not_serve(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lookup, may_read = Broker.lookup, asyncio.Event()
+
+    async def held(broker: Broker, request_id: str, *, inbox: str = "") -> TaskRecord | None:
+        await may_read.wait()
+        return await lookup(broker, request_id, inbox=inbox)
+
+    monkeypatch.setattr(Broker, "lookup", held)
+    async with (
+        working(server.url, answer_with_attempt),
+        ingesting(server.url, tmp_path, redis_timeout_ms=300) as (door, caller),
+        watched(caller) as heard,
+    ):
+        waiting = asyncio.ensure_future(caller.stub.AnalyzeText(text(), timeout=30))
+        await eventually(lambda: heard == [SERVING, NOT_SERVING])
+        assert door.inbox.ready.is_set()
+        may_read.set()
+        await eventually(lambda: heard == [SERVING, NOT_SERVING, SERVING])
+        await waiting
 
 
 async def test_health_follows_redis(tmp_path: Path, shared_server: Server) -> None:

@@ -59,6 +59,40 @@ async def _nobody_reads(rig: Rig) -> bool:
     return b"cmd=xreadgroup" not in clients
 
 
+async def test_what_is_handed_back_does_not_wait_for_a_read_that_waits_at_the_server(
+    server: Server, rig: Rig, inbox: Inbox
+) -> None:
+    deed = Deed(held=True)
+    changes = {"lease_ms": LONG_MS, "drain_grace_ms": 10, "redis_block_ms": 30_000}
+    async with open_rig(server.url, **changes) as own, leaving(own, deed) as (worker, running):
+        answer = asyncio.create_task(ask(rig, inbox, "r1"))
+        await eventually(lambda: deed.running == 1)
+        await eventually(lambda: _somebody_reads(rig))
+        worker.stop()
+        async with working(server.url, answer_with_attempt, lease_ms=LONG_MS):
+            assert said(await answer) == "r1 by attempt 1"
+            assert not running.done()
+            assert worker.readiness.state == "draining"
+
+
+async def test_what_the_last_read_brings_after_the_grace_is_handed_back(server: Server, rig: Rig, inbox: Inbox) -> None:
+    deed = Deed(held=True)
+    changes = {"lease_ms": LONG_MS, "drain_grace_ms": 10, "redis_block_ms": 30_000}
+    async with open_rig(server.url, **changes) as own, leaving(own, deed) as (worker, running):
+        await eventually(lambda: _somebody_reads(rig))
+        worker.stop()
+        answer = asyncio.create_task(ask(rig, inbox, "r1"))
+        # The read was asked for before the stop, and nobody can take it back.
+        await asyncio.wait_for(running, 10)
+        async with working(server.url, answer_with_attempt, lease_ms=LONG_MS):
+            assert said(await answer) == "r1 by attempt 1"
+
+
+async def _somebody_reads(rig: Rig) -> bool:
+    clients = (await rig.connection.command("CLIENT", "LIST")).splitlines()
+    return any(b"cmd=xreadgroup" in client and b"flags=b" in client for client in clients)
+
+
 async def test_leases_are_kept_while_a_drain_waits(server: Server, rig: Rig) -> None:
     deed, other = Deed(held=True), Deed()
     changes = {"lease_ms": 300, "sweep_ms": SWEEP_MS, "drain_grace_ms": LONG_MS, "redis_block_ms": BLOCK_MS}

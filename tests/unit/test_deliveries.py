@@ -115,3 +115,19 @@ async def test_a_handler_that_will_not_be_stopped_holds_up_the_end_for_a_bounded
     work.gate.set()
     await turns()
     assert len(deliveries) == 0
+
+
+async def test_what_begins_during_the_end_is_neither_waited_for_nor_stopped(work: Work) -> None:
+    work.settles = True
+    slots, deliveries = Slots(2), Deliveries(work)
+    await slots.take(2)
+    deliveries.start(entry_of("r1"), slots)
+    finishing = asyncio.create_task(deliveries.finish(0, settle_grace_ms=50))
+    await turns()
+    deliveries.start(entry_of("r2"), slots)
+    assert await asyncio.wait_for(finishing, 1) == []
+    await turns()
+    assert [delivery.entry.fields[b"request_id"] for delivery in deliveries] == [b"r2"]
+    work.gate.set()
+    await turns()
+    assert len(deliveries) == 0

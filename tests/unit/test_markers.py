@@ -44,6 +44,35 @@ def unclear(reason: str) -> Callable[[], Story]:
     return lambda: held().settle("r1").unclear("r1", reason)
 
 
+def alive() -> Story:
+    return queued().tell("gateway-1#1", "ready")
+
+
+def called(story: Story) -> Story:
+    via: Any = {"via": "gateway-1,ingestion-2"}
+    return story.submit("r2", **via).answer("r2")
+
+
+# What may come over services, and what each of them does once it consumes again.
+STRUCK: dict[str, Callable[[Story], Story]] = {
+    "silence": lambda story: story.fault("black_hole", "worker-1,ingestion-1,gateway-1").heal(),
+    "resets": lambda story: story.fault("reset", "worker-1,ingestion-1,gateway-1").heal(),
+    "restart": lambda story: story.tell("redis", "away").tell("redis", "serving"),
+    "wipe": lambda story: story.fault("group_lost", "redis").heal(),
+    "drop": lambda story: story.fault("client_kill", "redis").heal(),
+    "stampede": lambda story: story.fault("crowded", "redis").heal(),
+}
+WORK: dict[str, Callable[[Story], Story]] = {
+    "worker": lambda story: story.deliver("r1"),
+    "ingestion": lambda story: story.attach("r1"),
+    "gateway": called,
+}
+
+
+def survived(strike: Callable[[Story], Story], work: Callable[[Story], Story]) -> Callable[[], Story]:
+    return lambda: work(strike(alive()))
+
+
 # Every marker that a history can show, with one that shows it once.
 SHOWN: dict[str, Callable[[], Story]] = {
     "cap_refused": refused("LANE_FULL"),
@@ -97,6 +126,11 @@ SHOWN: dict[str, Callable[[], Story]] = {
     "outage_survived": lambda: queued().tell("redis", "away").tell("redis", "serving").deliver("r1"),
     "wipe_survived": lambda: queued().tell("redis", "lost", what="all").deliver("r1"),
     "groups_survived": lambda: queued().tell("redis", "lost", what="groups").deliver("r1"),
+    **{
+        f"{service}_after_{disturbance}": survived(strike, work)
+        for disturbance, strike in STRUCK.items()
+        for service, work in WORK.items()
+    },
     "entries_lost": lambda: queued().delete("r1", why="lost"),
     "sleeper_woke": lambda: held().nemesis("pause", ONE).nemesis("resume", ONE).renew("r1"),
 }
@@ -140,6 +174,11 @@ def test_a_campaign_adds_up_its_runs_and_shows_what_was_never_hit() -> None:
 
 # What looks like the evidence and is not.
 ALMOST: dict[str, Callable[[], Story]] = {
+    "worker_after_drop": lambda: WORK["worker"](STRUCK["drop"](alive()).tell("worker-1#2", "ready")),
+    "worker_after_silence": lambda: queued().fault("black_hole", "worker-2").heal().deliver("r1"),
+    "gateway_after_resets": lambda: (
+        alive().submit("r2", via="gateway-1").fault("reset", "gateway-1").heal().answer("r2")
+    ),
     "repeated_after_lost_reply": lambda: queued().attach("r1"),
     "cancelled_queued": lambda: held().cancel("r1"),
     "cancelled_running": lambda: interrupted(handling()).cancel("r1"),

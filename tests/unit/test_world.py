@@ -11,6 +11,7 @@ from edgescale.config import Settings
 from edgescale.errors import Unavailable
 from edgescale.handlers.base import Completed, Context, Handler, Outcome
 from edgescale.harness.simulation.node import SimulatedChance
+from edgescale.harness.simulation.server import PLACES
 from edgescale.harness.simulation.services import Ingestion, Parts
 from edgescale.harness.simulation.world import World
 from edgescale.v1.ingestion_service_pb2 import AnalyzeTextRequest, AnalyzeTextResponse
@@ -117,7 +118,25 @@ async def redis_is_flushed(world: World) -> None:
     world.server.feed(b"FLUSHALL")
 
 
-TROUBLES = [none, a_worker_dies, a_worker_falls_silent, a_worker_freezes, redis_restarts, redis_is_flushed]
+async def redis_has_no_places(world: World) -> None:
+    await asyncio.sleep(2)
+    world.server.places = 1
+    world.server.model.kill_sessions()
+    await asyncio.sleep(2)
+    assert len(world.server.model.sessions) == 1
+    assert any(event.text("name") == "turned_away" for event in world.recorder.events)
+    world.server.places = PLACES
+
+
+TROUBLES = [
+    none,
+    a_worker_dies,
+    a_worker_falls_silent,
+    a_worker_freezes,
+    redis_restarts,
+    redis_is_flushed,
+    redis_has_no_places,
+]
 
 
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.__name__)

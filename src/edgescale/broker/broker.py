@@ -11,6 +11,7 @@ from edgescale.broker.keys import GROUP, Keys
 from edgescale.broker.model import Entry, GiveBack, Receipt, Settlement, SettleStatus, Submission, TaskRecord
 from edgescale.broker.reconnect import persist
 from edgescale.broker.script import Argument, Script
+from edgescale.broker.unheard import Unheard
 from edgescale.chance import Chance
 from edgescale.config import Settings
 from edgescale.errors import GroupMissing, LaneFull
@@ -22,7 +23,7 @@ class Broker:
     """Tasks in Redis. Calls of one kind that arrive together share a round trip.
 
     Attributes:
-        clock: the server's, as far as this process reclaims.
+        clock, unheard: the server's, as far as this process reclaims; what reads have brought whose replies were lost.
 
     Args:
         connection: to the server.
@@ -36,7 +37,7 @@ class Broker:
         self._keys = keys
         self._settings = settings
         self._chance = chance
-        self.clock = BrokerClock()
+        self.clock, self.unheard = BrokerClock(), Unheard(connection, keys)
         self._log = get_log()
         self._scripts = {
             name: Script.load(name) for name in ("submit", "settle", "renew", "give_back", "reclaim", "lookup")

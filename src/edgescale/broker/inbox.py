@@ -20,6 +20,10 @@ from edgescale.config import Settings
 from edgescale.errors import EdgeScaleError, NotFound, Unavailable
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
+from edgescale.telemetry.progress import Loops
+
+# However slow the timer: a subscription that is half open must be noticed, and made anew, within seconds.
+QUIET_MS_MAX = 1_000
 
 
 class Inbox:
@@ -28,6 +32,7 @@ class Inbox:
     Attributes:
         name: the channel's last part; unlike any other process's.
         ready: set while the channel is subscribed. `lost` is its opposite; each can be waited for.
+        loops: the subscription, and the reader of stored results.
 
     Args:
         connection: where the result channel is subscribed.
@@ -46,6 +51,10 @@ class Inbox:
         self._broker = broker
         self._channels = [keys.channel(partition, self.name) for partition in range(keys.partitions)]
         self._recheck_ms = settings.inbox_recheck_ms
+        self._quiet_ms = min(settings.inbox_recheck_ms, QUIET_MS_MAX)
+        self.loops = Loops(timeout_ms=settings.redis_timeout_ms)
+        self._hears = self.loops.add("inbox", round_ms=self._quiet_ms)
+        self._reads = self.loops.add("inbox-reader", round_ms=0)
         self._chance = chance
         self._log = get_log()
         self._open: dict[str, OpenRequest] = {}
@@ -103,7 +112,8 @@ class Inbox:
 
     async def _pass_on(self, subscription: Subscription) -> None:
         while True:
-            message = await subscription.next(quiet_ms=self._recheck_ms)
+            self._hears.note()
+            message = await subscription.next(quiet_ms=self._quiet_ms)
             if message is not None:
                 self._notified(message.decode(errors="replace"))
 
@@ -121,7 +131,8 @@ class Inbox:
             self._some_stale.set()
 
     async def _read_stale(self) -> None:
-        await self._some_stale.wait()
+        with self._reads.waiting():
+            await self._some_stale.wait()
         # What is notified from here on is read in the next round: the replies to come may be older than that.
         request_ids, self._stale = sorted(self._stale), set()
         self._some_stale.clear()
@@ -141,6 +152,7 @@ class Inbox:
         await asyncio.gather(*considered)
         if trouble is not None:
             raise trouble
+        self._reads.note()
 
     async def _consider(self, request_id: str, record: TaskRecord | BaseException | None) -> None:
         if isinstance(record, BaseException) and not isinstance(record, EdgeScaleError):

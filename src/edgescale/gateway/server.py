@@ -11,15 +11,14 @@ from typing import Any
 import uvicorn
 
 from edgescale.chance import Chance
-from edgescale.config import Settings, split_address
-from edgescale.errors import ConfigError
+from edgescale.config import Settings
 from edgescale.gateway.app import make_app
 from edgescale.gateway.protocol import GatewayProtocol
 from edgescale.gateway.upstream import Ingestion
+from edgescale.listening import BACKLOG, address_of, listen
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
 
-BACKLOG = 2048
 # They write lines of their own about malformed requests, outside the catalogue. The caller is told anyway.
 CHATTY_LOGGERS = ("uvicorn", "python_multipart")
 
@@ -69,8 +68,8 @@ async def serve_gateway(settings: Settings, chance: Chance, *, ready: Callable[[
     for name in CHATTY_LOGGERS:
         logging.getLogger(name).addHandler(logging.NullHandler())
         logging.getLogger(name).propagate = False
-    listening = await _listen(settings.http_bind)
-    address = _address_of(listening)
+    listening = await listen("http_bind", settings.http_bind)
+    address = address_of(listening)
     log = get_log()
 
     def on_started() -> None:
@@ -109,28 +108,3 @@ async def _serve(server: _Server, listening: socket.socket) -> None:
     finally:
         if serving.done() and not serving.cancelled() and not serving.exception():
             get_log().info(Event.SERVICE_STOPPED)
-
-
-async def _listen(address: str) -> socket.socket:
-    host, port = split_address("http_bind", address)
-    loop = asyncio.get_running_loop()
-    try:
-        family, kind, protocol, _, where = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
-        listening = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ConfigError(f"http_bind {address}: {error.strerror or error}") from error
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(where)
-        # At once, for two processes may bind the same port as long as neither of them listens.
-        listening.listen(BACKLOG)
-    except OSError as error:
-        listening.close()
-        raise ConfigError(f"http_bind {address}: {error.strerror}; is another gateway running?") from error
-    listening.setblocking(False)
-    return listening
-
-
-def _address_of(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

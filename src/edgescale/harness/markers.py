@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from edgescale.harness import evidence
 from edgescale.harness import evidence_of_cancels as cancels
 from edgescale.harness import evidence_of_leases as leases
+from edgescale.harness import evidence_of_recovery as recovery
 from edgescale.harness.evidence import Evidence, events, told
 from edgescale.harness.history import History
 
@@ -66,6 +67,7 @@ MARKERS = (
     Marker("reclaimed_from_sleeper", "reclaim took a sleeper's entry", leases.reclaimed_from_living("paused")),
     Marker("reclaimed_from_cut_off", "reclaim took a disturbed owner's entry", leases.reclaimed_from_living("fault")),
     Marker("reclaimed_unheard", "reclaim took an entry from an owner that never heard of it", leases.reclaimed_unheard),
+    Marker("heard_after_all", "a worker was given again what a read had brought whose reply was lost", told),
     Marker("zombie_fenced", "a zombie's settle was fenced", events("settle", status="lost")),
     Marker("race_lost", "a result came after another one and was dropped", events("settle", status="superseded")),
     Marker("renewal_refused", "a renewal was refused: somebody else had the entry", leases.renewals_refused),
@@ -98,6 +100,16 @@ MARKERS = (
         "entries were taken after groups were lost",
         evidence.followed("lost", "deliver", what="groups"),
     ),
+    *(
+        Marker(
+            f"{service}_after_{disturbance}",
+            f"{service} consumed again after {sentence}",
+            recovery.consumed_again(service, disturbance),
+        )
+        for disturbance, (sentence, _) in recovery.DISTURBANCES.items()
+        for service in recovery.SERVICES
+    ),
+    Marker("turned_away", "Redis had no place for a connection, and turned it away", told),
     Marker("group_made", "a missing consumer group was made anew", told),
     Marker("entries_lost", "Redis lost entries that it had acknowledged", events("delete", why="lost")),
     Marker("sleeper_woke", "a paused process went on with its work", evidence.sleepers_woken),

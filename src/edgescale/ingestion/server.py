@@ -10,7 +10,7 @@ from grpc_reflection.v1alpha import reflection
 from edgescale.broker.connection import Connection
 from edgescale.broker.inbox import Inbox
 from edgescale.broker.inspect import check_server
-from edgescale.broker.reconnect import persist
+from edgescale.broker.reconnect import pause, persist
 from edgescale.chance import Chance
 from edgescale.config import Settings, split_address
 from edgescale.errors import ConfigError
@@ -19,6 +19,7 @@ from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
 from edgescale.v1 import ingestion_service_pb2, ingestion_service_pb2_grpc
 
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE = ingestion_service_pb2.DESCRIPTOR.services_by_name["IngestionService"].full_name
 # Texts come with their message's framing; chunks are far smaller.
 MESSAGE_OVERHEAD_BYTES = 64 * 1024
@@ -26,6 +27,8 @@ MESSAGE_OVERHEAD_BYTES = 64 * 1024
 # what is far too large, and leaves the rest to the checks. It is gRPC's own default, too.
 MESSAGE_BYTES_MIN = 4 * 1024 * 1024
 FLUSH_S = 1.0
+# How often health looks whether the inbox still comes round; that it lost its channel is heard of at once.
+LOOK_MS = 250
 OPTIONS_FIXED = (
     # Two services on one port would share its connections without a word.
     ("grpc.so_reuseport", 0),
@@ -73,7 +76,7 @@ class IngestionServer:
             ConfigError: the port is taken, or the server behind redis_url is not fit to work with.
         """
         server, address = self._listen()
-        await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._say(NOT_SERVING)
         await server.start()
         inbox = asyncio.create_task(self._inbox.run())
         watch = asyncio.create_task(self._watch(address, on_ready))
@@ -126,11 +129,14 @@ class IngestionServer:
         self._service.uploads.open()
         self._log.info(Event.SERVICE_STARTED, address=address)
         on_ready(address)
+        inbox, said = self._inbox, False
         while True:
-            await self._inbox.ready.wait()
-            await self._say(health_pb2.HealthCheckResponse.SERVING)
-            await self._inbox.lost.wait()
-            await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+            subscribed = inbox.ready.is_set()
+            serves = subscribed and not inbox.loops.stalled()
+            if serves != said:
+                await self._say(SERVING if serves else NOT_SERVING)
+            said = serves
+            await pause(LOOK_MS, inbox.lost if subscribed else inbox.ready)
 
     async def _say(self, status: int) -> None:
         for service in ("", SERVICE):

@@ -16,3 +16,12 @@ def reachable(bind: str) -> str:
     """Where a service on this machine is reached that listens there."""
     host, _, port = bind.rpartition(":")
     return f"{LOOPBACK_OF.get(host, host)}:{port}"
+
+
+def nth(bind: str, number: int) -> str:
+    """The address of the nth process on this machine that listens there, from 1: the ports follow each other.
+
+    Port 0, which is a free one for each, and the empty address stay as they are.
+    """
+    host, _, port = bind.rpartition(":")
+    return f"{host}:{int(port) + number - 1}" if bind and int(port) else bind

@@ -15,7 +15,7 @@ from edgescale.broker.reconnect import Backoff, pause
 from edgescale.chance import Chance
 from edgescale.config import ENV_PREFIX, Settings
 from edgescale.errors import ConfigError
-from edgescale.local.addresses import reachable, settled
+from edgescale.local.addresses import nth, reachable, settled
 from edgescale.local.valkey import EmbeddedValkey
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
@@ -82,8 +82,13 @@ class Stack:
         self.ingestion = Child("ingestion", "ingestion", environment)
         self.gateway = Child("gateway", "gateway", environment)
         self.workers = [
-            Child(f"worker-{number}", "worker", environment) for number in range(1, settings.worker_processes + 1)
+            Child(f"worker-{number}", "worker", environment | self._own(number))
+            for number in range(1, settings.worker_processes + 1)
         ]
+
+    def _own(self, number: int) -> dict[str, str]:
+        """What no two workers may share."""
+        return {f"{ENV_PREFIX}WORKER_HEALTH_BIND": nth(self.settings.worker_health_bind, number)}
 
     def _environment(self) -> dict[str, str]:
         """The parent's, and every setting as it is here, so that flags reach the children, too."""

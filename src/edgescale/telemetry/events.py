@@ -12,6 +12,8 @@ class Event(StrEnum):
     """A stop was asked for; no new work is taken."""
     SERVICE_STOPPED = "service.stopped"
     """A service has ended in good order."""
+    HEALTH_SERVED = "health.served"
+    """A worker answers health probes; `address` says where."""
     BROKER_LOST = "broker.lost"
     """A connection to Redis broke or could not be made; `duty` says whose, `error` why, `retry_in_ms` when again."""
     BROKER_FOUND = "broker.found"

@@ -134,11 +134,13 @@ class Deliveries:
                 are reclaimed after the lease.
         """
         await pause(grace_ms, self._none)
+        # Not those that begin from here on: they would be stopped, and nobody would hand them back.
+        ending = [delivery.task for delivery in self if delivery.task is not None]
         interrupted = [delivery for delivery in self if delivery.interrupt()]
-        await pause(settle_grace_ms, self._none)
-        for delivery in self:
-            if delivery.task is not None:
-                delivery.task.cancel()
+        if ending:
+            await asyncio.wait(ending, timeout=settle_grace_ms / 1000)
+        for task in ending:
+            task.cancel()
         return interrupted
 
 

@@ -7,6 +7,7 @@ from edgescale.broker.reconnect import pause
 from edgescale.chance import Chance
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
+from edgescale.telemetry.progress import Progress
 from edgescale.worker.deliveries import Deliveries, Slots
 
 BATCH_MAX = 32
@@ -28,6 +29,7 @@ class Reclaimer:
         consumer: this worker's name.
         sweep_ms: time between two sweeps.
         stop: ends a pause early.
+        progress: is told of every answer.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Reclaimer:
         consumer: str,
         sweep_ms: int,
         stop: asyncio.Event,
+        progress: Progress,
     ) -> None:
         self._broker = broker
         self._deliveries = deliveries
@@ -52,6 +55,7 @@ class Reclaimer:
         self._consumer = consumer
         self._sweep_ms = sweep_ms
         self._stop = stop
+        self._progress = progress
         self._cursor = START
         self._log = get_log()
 
@@ -67,7 +71,8 @@ class Reclaimer:
 
     async def _claim_some(self) -> bool:
         """Claim once; True when the sweep has not come to the list's end."""
-        taken = await self._slots.take(BATCH_MAX)
+        with self._progress.waiting():
+            taken = await self._slots.take(BATCH_MAX)
         if not taken:
             return False
         started = 0
@@ -75,6 +80,7 @@ class Reclaimer:
             self._cursor, entries = await self._broker.reclaim(
                 self._partition, self._lane, self._consumer, cursor=self._cursor, count=taken
             )
+            self._progress.note()
             for entry in entries:
                 # Our own entry, whose renewal came too late: the claim has renewed it, and it is running already.
                 if self._deliveries.adopt(entry):

@@ -6,6 +6,7 @@ from edgescale.broker.broker import Broker
 from edgescale.broker.reconnect import pause
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
+from edgescale.telemetry.progress import Loops
 from edgescale.worker.deliveries import Deliveries, Delivery
 
 # Four chances within one lease: three renewals may fail or be late before anybody may claim the entry.
@@ -23,13 +24,21 @@ class Renewer:
         consumer: this worker's name.
         lease_ms: the term of a lease.
         stop: ends a pause early.
+        loops: where it notes its rounds.
 
     Attributes:
         patience_ms: the longest wait while Redis is away: when it is back, there must be time for another renewal.
     """
 
     def __init__(
-        self, broker: Broker, deliveries: Deliveries, *, consumer: str, lease_ms: int, stop: asyncio.Event
+        self,
+        broker: Broker,
+        deliveries: Deliveries,
+        *,
+        consumer: str,
+        lease_ms: int,
+        stop: asyncio.Event,
+        loops: Loops,
     ) -> None:
         self._broker = broker
         self._deliveries = deliveries
@@ -37,6 +46,7 @@ class Renewer:
         self._pause_ms = min(lease_ms / RENEWALS_PER_LEASE, PAUSE_MS_MAX)
         self.patience_ms = self._pause_ms / 2
         self._stop = stop
+        self._progress = loops.add("renewer", round_ms=self._pause_ms)
         self._log = get_log()
 
     async def step(self) -> None:
@@ -46,6 +56,7 @@ class Renewer:
             BrokerUnavailable: Redis is away; the round is repeated without the pause.
         """
         await asyncio.gather(*(self._renew(delivery) for delivery in self._deliveries if not delivery.lost))
+        self._progress.note()
         await pause(self._pause_ms, self._stop)
 
     async def _renew(self, delivery: Delivery) -> None:

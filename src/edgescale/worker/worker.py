@@ -16,6 +16,7 @@ from edgescale.errors import EdgeScaleError, Unavailable
 from edgescale.handlers.registry import Registry
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
+from edgescale.telemetry.progress import MARGIN_MS, Loops, Progress, Readiness
 from edgescale.worker.deliveries import Deliveries, Delivery, Slots
 from edgescale.worker.executor import Executor
 from edgescale.worker.fetcher import Fetcher
@@ -54,12 +55,22 @@ class Worker:
         )
         self._connection = connection
         self._broker = broker
+        self._registry = registry
         self._settings = settings
         self._chance = chance
+        self._loops = Loops(timeout_ms=settings.redis_timeout_ms)
+        self._takes_work = False
         self._lanes = {lane: Slots(total) for lane, total in lanes.items()}
         self._stop = asyncio.Event()
         self._stop_renewing = asyncio.Event()
         self._log = get_log()
+
+    @property
+    def readiness(self) -> Readiness:
+        """Whether it consumes: every loop that reads has lately been answered."""
+        if self._stop.is_set():
+            return Readiness("draining")
+        return Readiness.of(self._loops) if self._takes_work else Readiness("starting")
 
     def stop(self) -> None:
         """Ask for a drain; `run` returns when it is done."""
@@ -72,8 +83,8 @@ class Worker:
     async def run(self, *, on_ready: Callable[[str], None] = lambda _: None) -> None:
         """Serve until `stop` is called, then drain.
 
-        The order of the end matters: first nothing new is taken, then what runs may finish while its leases are still
-        renewed, then the rest is handed back, and only then does renewal end.
+        The order of the end matters: first nothing new is asked for, then what runs may finish while its leases are
+        still renewed, then the rest is handed back, and only then does renewal end.
 
         Args:
             on_ready: is told the consumer's name once entries are taken.
@@ -83,6 +94,7 @@ class Worker:
         """
         if not await self._until_fit():
             return
+        self._takes_work = True
         on_ready(self.consumer)
         self._log.info(Event.SERVICE_STARTED, consumer=self.consumer, lanes=sorted(self._lanes))
         renewer = Renewer(
@@ -91,6 +103,7 @@ class Worker:
             consumer=self.consumer,
             lease_ms=self._settings.lease_ms,
             stop=self._stop_renewing,
+            loops=self._loops,
         )
         async with asyncio.TaskGroup() as duties:
             duties.create_task(
@@ -99,8 +112,7 @@ class Worker:
                 )
             )
             try:
-                await self._take_work()
-                await self._drain()
+                await self._work()
             finally:
                 self._stop_renewing.set()
         self._log.info(Event.SERVICE_STOPPED, consumer=self.consumer)
@@ -135,6 +147,18 @@ class Worker:
         checking.cancel()
         return False
 
+    async def _work(self) -> None:
+        """Take work until stopped, and have nothing of it left when the grace is over."""
+        async with asyncio.TaskGroup() as duties:
+            duties.create_task(self._take_work())
+            await self._stop.wait()
+            loop = asyncio.get_running_loop()
+            over_s = loop.time() + self._settings.drain_grace_ms / 1000
+            # A read that waits at the server may do so for longer than the grace: nobody's work waits for its end.
+            await self._drain(over_s - loop.time())
+        # What such a read has brought after all.
+        await self._drain(over_s - loop.time())
+
     async def _take_work(self) -> None:
         """Fetch and reclaim on every lane of every partition, and tidy up, until stopped."""
         janitor = Janitor(
@@ -147,12 +171,20 @@ class Worker:
         )
         async with asyncio.TaskGroup() as duties:
             duties.create_task(keep_running("janitor", janitor.step, self._chance, stop=self._stop))
-            for partition in range(self._settings.partitions):
-                for lane, slots in self._lanes.items():
-                    duties.create_task(self._fetch(partition, lane, slots))
-                    duties.create_task(self._reclaim(partition, lane, slots))
+            for lane, slots in self._lanes.items():
+                turnover = self._turnover(lane)
+                for partition in range(self._settings.partitions):
+                    duties.create_task(self._fetch(partition, lane, slots, turnover))
+                    duties.create_task(self._reclaim(partition, lane, slots, turnover))
 
-    async def _fetch(self, partition: int, lane: str, slots: Slots) -> None:
+    def _turnover(self, lane: str) -> Progress:
+        """What the lane's loops are judged by while they wait for a slot: some delivery must end within its timeout."""
+        policies = [self._registry.policy(handler.kind) for handler in self._registry if handler.lane == lane]
+        timeouts = [policy.filled(self._settings).timeout_ms for policy in policies]
+        longest_ms = max(timeouts, default=self._settings.handler_timeout_ms)
+        return Progress(longest_ms + self._settings.redis_timeout_ms + MARGIN_MS)
+
+    async def _fetch(self, partition: int, lane: str, slots: Slots, turnover: Progress) -> None:
         reader = self._connection.for_blocking(self._settings.redis_block_ms)
         fetcher = Fetcher(
             self._broker,
@@ -163,13 +195,16 @@ class Worker:
             lane=lane,
             consumer=self.consumer,
             block_ms=self._settings.redis_block_ms,
+            progress=self._loops.add(
+                f"fetcher:{lane}:{partition}", round_ms=self._settings.redis_block_ms, behind=turnover
+            ),
         )
         try:
             await keep_running(f"fetcher:{lane}", fetcher.step, self._chance, stop=self._stop)
         finally:
             await reader.close()
 
-    async def _reclaim(self, partition: int, lane: str, slots: Slots) -> None:
+    async def _reclaim(self, partition: int, lane: str, slots: Slots, turnover: Progress) -> None:
         reclaimer = Reclaimer(
             self._broker,
             self.deliveries,
@@ -180,12 +215,15 @@ class Worker:
             consumer=self.consumer,
             sweep_ms=self._settings.sweep_ms,
             stop=self._stop,
+            progress=self._loops.add(
+                f"reclaimer:{lane}:{partition}", round_ms=self._settings.sweep_ms, behind=turnover
+            ),
         )
         await keep_running(f"reclaimer:{lane}", reclaimer.step, self._chance, stop=self._stop)
 
-    async def _drain(self) -> None:
+    async def _drain(self, grace_s: float) -> None:
         interrupted = await self.deliveries.finish(
-            self._settings.drain_grace_ms, settle_grace_ms=self._settings.redis_patience_ms
+            max(grace_s, 0) * 1000, settle_grace_ms=self._settings.redis_patience_ms
         )
         async with asyncio.TaskGroup() as returns:
             for delivery in interrupted:

@@ -16,7 +16,8 @@ from uvicorn.server import ServerState
 from edgescale.config import Settings
 from edgescale.errors import ConfigError, LaneFull
 from edgescale.gateway import protocol
-from edgescale.gateway.server import _address_of, _listen, serve_gateway
+from edgescale.gateway.server import serve_gateway
+from edgescale.listening import address_of, listen
 from edgescale.v1.ingestion_service_pb2 import AnalyzeTextResponse, GetTaskResponse, UploadFileResponse
 from tests.support import eventually
 from tests.unit.gateway.gateway_fixtures import (
@@ -84,10 +85,10 @@ async def test_a_port_that_is_taken_is_a_clear_refusal(bound: Settings) -> None:
 
 
 async def test_a_port_is_taken_from_the_moment_it_is_bound() -> None:
-    first = await _listen("127.0.0.1:0")
+    first = await listen("http_bind", "127.0.0.1:0")
 
     with first, pytest.raises(ConfigError, match="in use"):
-        await _listen(_address_of(first))
+        await listen("http_bind", address_of(first))
 
 
 async def test_an_address_that_nobody_has_is_a_clear_refusal(bound: Settings) -> None:

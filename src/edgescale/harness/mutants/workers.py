@@ -32,7 +32,7 @@ WORKER_MUTANTS = (
         "no_reclaim",
         "P4",
         "Nobody looks for the entries of workers that fell silent.",
-        (Edit(f"{WORKER}._take_work", "duties.create_task(self._reclaim(partition, lane, slots))", "pass"),),
+        (Edit(f"{WORKER}._take_work", "duties.create_task(self._reclaim(partition, lane, slots, turnover))", "pass"),),
     ),
     # Seen after an outage: each failed read costs the lane slots, until none is left.
     Mutant(
@@ -207,11 +207,24 @@ WORKER_MUTANTS = (
         "P6",
         "A stopping worker waits for its tasks, however long they take, and they may take long.",
         (
-            Edit(f"{WORKER}._drain", "self._settings.drain_grace_ms,", "1e9,"),
+            Edit(f"{WORKER}._work", "self._settings.drain_grace_ms / 1000", "1e6"),
             Edit(
                 f"{EXECUTOR}._handle",
                 "asyncio.timeout(terms.timeout_ms / 1000)",
                 "asyncio.timeout(terms.timeout_ms / 250)",
+            ),
+        ),
+    ),
+    # Seen when a stopping worker's last read, which waited at the server, brings something.
+    Mutant(
+        "last_read_forgotten",
+        "P6",
+        "A stopping worker forgets what its last read has brought.",
+        (
+            Edit(
+                f"{WORKER}._work",
+                "        # What such a read has brought after all.\n        await self._drain(over_s - loop.time())\n",
+                "",
             ),
         ),
     ),

@@ -7,6 +7,7 @@ from edgescale.broker.broker import Broker
 from edgescale.broker.connection import Connection, Subscription
 from edgescale.broker.inbox import Inbox
 from edgescale.broker.model import Entry, GiveBack, Receipt, Settlement, SettleStatus, Submission, TaskRecord
+from edgescale.broker.unheard import Unheard
 from edgescale.broker.waiting import OpenRequest
 from edgescale.errors import EdgeScaleError
 from edgescale.handlers.base import Completed, Context, Handler, Outcome
@@ -21,6 +22,7 @@ class RecordingBroker(Broker):
         super().__init__(*collaborators)
         self.recorder = recorder
         self.actor = actor
+        self.unheard = RecordingUnheard(self, self._connection, self._keys)
 
     async def submit(self, submission: Submission, *, inbox: str = "", patience_ms: float | None = None) -> Receipt:
         """As the broker's; writes `accept`."""
@@ -41,7 +43,7 @@ class RecordingBroker(Broker):
     ) -> list[Entry]:
         """As the broker's; writes `deliver`."""
         entries = await super().read(reader, partition, lane, consumer, count=count, block_ms=block_ms)
-        self._delivered(entries, consumer, "read")
+        self.delivered(entries, consumer, "read")
         return entries
 
     async def reclaim(
@@ -49,10 +51,11 @@ class RecordingBroker(Broker):
     ) -> tuple[str, list[Entry]]:
         """As the broker's; writes `deliver`."""
         following, entries = await super().reclaim(partition, lane, consumer, cursor=cursor, count=count)
-        self._delivered(entries, consumer, "reclaim")
+        self.delivered(entries, consumer, "reclaim")
         return following, entries
 
-    def _delivered(self, entries: Sequence[Entry], consumer: str, how: str) -> None:
+    def delivered(self, entries: Sequence[Entry], consumer: str, how: str) -> None:
+        """Write `deliver` for each."""
         for entry in entries:
             self.recorder.given[consumer, request_id_of(entry)] = entry.entry_id
             self.recorder.note(
@@ -132,6 +135,22 @@ class RecordingBroker(Broker):
 
     def _note(self, operation: str, phase: Phase, call: int, request_id: str, fields: dict[str, Scalar]) -> None:
         self.recorder.write(self.actor, operation, phase, call, request_id, fields)
+
+
+class RecordingUnheard(Unheard):
+    """What was unheard of, written down as what it is: a read's."""
+
+    def __init__(self, broker: RecordingBroker, *collaborators: Any) -> None:
+        super().__init__(*collaborators)
+        self._broker = broker
+
+    async def find(self, partition: int, lane: str, consumer: str, *, after: str, count: int) -> list[Entry]:
+        """As its base's; writes `deliver`."""
+        entries = await super().find(partition, lane, consumer, after=after, count=count)
+        self._broker.delivered(entries, consumer, "read")
+        for entry in entries:
+            self._broker.recorder.mark(self._broker.actor, "heard_after_all", request_id_of(entry))
+        return entries
 
 
 class RecordingHandler:

@@ -20,6 +20,8 @@ PORT = 6379
 URL = f"redis://{REDIS}:{PORT}/0"
 Kept = Literal["aof", "synced", "replicated", "nothing"]
 EVERYSEC_MS = 1_000
+# Source: the configuration's maxclients.
+PLACES = 10_000
 
 
 class RedisEnd(asyncio.Protocol):
@@ -38,6 +40,16 @@ class RedisEnd(asyncio.Protocol):
         self._session.disconnect()
 
 
+class TurnedAway(asyncio.Protocol):
+    """The server's end of a connection for which it has no place. Source: acceptCommonHandler of Redis."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say so, and hang up."""
+        assert isinstance(transport, SimulatedTransport)  # noqa: S101 - there is no other
+        transport.write(b"-ERR max number of clients reached\r\n")
+        transport.close()
+
+
 class RedisServer:
     """One server, under the name of `redis`.
 
@@ -51,6 +63,7 @@ class RedisServer:
     Attributes:
         model: the server itself.
         watch: writes down what it does.
+        places: how many connections it takes at once.
     """
 
     def __init__(
@@ -65,11 +78,19 @@ class RedisServer:
             **options,
         )
         self.watch = Watch(self.model, recorder, keys)
+        self.places = PLACES
         self._network = network
+        self._recorder = recorder
         self._listen()
 
     def _listen(self) -> None:
-        self._network.listen(REDIS, REDIS, PORT, lambda end: RedisEnd(self.model, end), context=self.node.context)
+        self._network.listen(REDIS, REDIS, PORT, self._accept, context=self.node.context)
+
+    def _accept(self, end: SimulatedTransport) -> asyncio.Protocol:
+        if len(self.model.sessions) < self.places:
+            return RedisEnd(self.model, end)
+        self._recorder.mark(REDIS, "turned_away")
+        return TurnedAway()
 
     @property
     def loss_window_ms(self) -> int:

@@ -13,7 +13,7 @@ from edgescale.errors import EdgeScaleError
 from edgescale.harness.plan import Fault
 from edgescale.harness.simulation import rules
 from edgescale.harness.simulation.faults import aimed_at, fault, number_of, text_of
-from edgescale.harness.simulation.server import URL
+from edgescale.harness.simulation.server import PLACES, URL
 from edgescale.harness.simulation.watch import REDIS
 
 if TYPE_CHECKING:
@@ -127,6 +127,15 @@ async def stampede(world: "World", fault: Fault) -> AsyncIterator[None]:
     world.network.reset_all(REDIS)
     with world.network.rule(rules.refuse((REDIS, "*"))):
         yield
+
+
+@fault(19, REDIS, lasts=(500, 3_000), options={"places": [0, 1, 3]})
+async def crowded(world: "World", fault: Fault) -> AsyncIterator[None]:
+    """Every connection is dropped, and the server takes only a few new ones: somebody has taken its places."""
+    world.server.places = number_of(fault, "places")
+    world.server.model.kill_sessions()
+    yield
+    world.server.places = PLACES
 
 
 @fault(17, REDIS, lasts=(1_000, 4_000), options={"jump_ms": [-3_000, -500, 500, 3_000]})
