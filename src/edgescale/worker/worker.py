@@ -16,12 +16,14 @@ from edgescale.errors import EdgeScaleError, Unavailable
 from edgescale.handlers.registry import Registry
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
-from edgescale.worker.deliveries import Deliveries, Delivery, Slots
+from edgescale.worker.deliveries import Deliveries, Delivery
 from edgescale.worker.executor import Executor
 from edgescale.worker.fetcher import Fetcher
 from edgescale.worker.janitor import Janitor
+from edgescale.worker.places import Places, Slots
 from edgescale.worker.reclaimer import Reclaimer
 from edgescale.worker.renewer import Renewer
+from edgescale.worker.share import Share
 
 
 class Worker:
@@ -29,17 +31,20 @@ class Worker:
 
     Args:
         connection: to the server; each reader gets one of its own from it.
+        keys: names of everything there.
         broker: takes outcomes, gives entries.
         registry: the handlers.
         settings: lanes and their slots, lease, sweep, attempts, grace.
         chance: jitter.
         consumer: this worker's name in the groups; unlike any other, ever, for it is what fences its claims.
         lanes: the slots of each lane.
+        share: of these lanes; how many tasks run at once, and whose turn it is.
     """
 
     def __init__(
         self,
         connection: Connection,
+        keys: Keys,
         broker: Broker,
         registry: Registry,
         settings: Settings,
@@ -47,16 +52,18 @@ class Worker:
         *,
         consumer: str,
         lanes: Mapping[str, int],
+        share: Share,
     ) -> None:
         self.consumer = consumer
         self.deliveries = Deliveries(
-            Executor(broker, registry, settings, chance, consumer=consumer).execute,
+            Executor(broker, registry, settings, chance, consumer=consumer).execute, self._give_back
         )
         self._connection = connection
+        self._keys = keys
         self._broker = broker
         self._settings = settings
         self._chance = chance
-        self._lanes = {lane: Slots(total) for lane, total in lanes.items()}
+        self._lanes = {lane: Places(lane, Slots(total), share) for lane, total in lanes.items()}
         self._stop = asyncio.Event()
         self._stop_renewing = asyncio.Event()
         self._log = get_log()
@@ -66,8 +73,8 @@ class Worker:
         if not self._stop.is_set():
             self._log.info(Event.SERVICE_DRAINING, consumer=self.consumer, in_flight=len(self.deliveries))
             self._stop.set()
-            for slots in self._lanes.values():
-                slots.close()
+            for places in self._lanes.values():
+                places.close()
 
     async def run(self, *, on_ready: Callable[[str], None] = lambda _: None) -> None:
         """Serve until `stop` is called, then drain.
@@ -139,7 +146,7 @@ class Worker:
         """Fetch and reclaim on every lane of every partition, and tidy up, until stopped."""
         janitor = Janitor(
             self._connection,
-            Keys(self._settings.partitions),
+            self._keys,
             self._chance,
             lanes=list(self._lanes),
             silence_ms=self._settings.consumer_retention_ms,
@@ -148,17 +155,17 @@ class Worker:
         async with asyncio.TaskGroup() as duties:
             duties.create_task(keep_running("janitor", janitor.step, self._chance, stop=self._stop))
             for partition in range(self._settings.partitions):
-                for lane, slots in self._lanes.items():
-                    duties.create_task(self._fetch(partition, lane, slots))
-                    duties.create_task(self._reclaim(partition, lane, slots))
+                for lane, places in self._lanes.items():
+                    duties.create_task(self._fetch(partition, lane, places))
+                    duties.create_task(self._reclaim(partition, lane, places))
 
-    async def _fetch(self, partition: int, lane: str, slots: Slots) -> None:
+    async def _fetch(self, partition: int, lane: str, places: Places) -> None:
         reader = self._connection.for_blocking(self._settings.redis_block_ms)
         fetcher = Fetcher(
             self._broker,
             reader,
             self.deliveries,
-            slots,
+            places,
             partition=partition,
             lane=lane,
             consumer=self.consumer,
@@ -169,11 +176,11 @@ class Worker:
         finally:
             await reader.close()
 
-    async def _reclaim(self, partition: int, lane: str, slots: Slots) -> None:
+    async def _reclaim(self, partition: int, lane: str, places: Places) -> None:
         reclaimer = Reclaimer(
             self._broker,
             self.deliveries,
-            slots,
+            places,
             self._chance,
             partition=partition,
             lane=lane,
