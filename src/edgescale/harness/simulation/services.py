@@ -14,7 +14,7 @@ from edgescale.handlers.base import Handler
 from edgescale.handlers.registry import Registry
 from edgescale.harness.simulation.node import Node, SimulatedChance
 from edgescale.harness.simulation.recorded import RecordingBroker, RecordingHandler, RecordingInbox
-from edgescale.harness.simulation.recorded_share import RecordingShare
+from edgescale.harness.simulation.recorded_share import share_of
 from edgescale.harness.simulation.server import URL
 from edgescale.ingestion.intake import Intake
 from edgescale.ingestion.service import IngestionService
@@ -182,7 +182,7 @@ def start_worker(world: "World", name: str) -> WorkerLife:
         for handler in world.handlers(parts)
     )
     lanes = world.settings.worker_lanes
-    share = RecordingShare(world.recorder, node.actor, world.settings.slots_max, world.settings.weights)
+    share = share_of(world, node)
     worker = Worker(
         connection, world.keys, broker, registry, world.settings, chance, consumer=consumer, lanes=lanes, share=share
     )
