@@ -42,6 +42,9 @@ class Settings(BaseSettings):
         3_600_000, description="Silence after which a worker that owns nothing is forgotten."
     )
     attempts_max: Positive = Field(5, description="Deliveries after which a task is dead-lettered.")
+    dead_letter_retention_ms: int = Field(
+        2_592_000_000, ge=0, description="How long a dead letter is kept; 0 for without end."
+    )
     replays_per_second: Positive = Field(
         50, description="Dead letters that one process puts back in a second, at most."
     )

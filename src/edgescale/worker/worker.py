@@ -19,7 +19,7 @@ from edgescale.telemetry.logs import get_log
 from edgescale.worker.deliveries import Deliveries, Delivery
 from edgescale.worker.executor import Executor
 from edgescale.worker.fetcher import Fetcher
-from edgescale.worker.janitor import Janitor
+from edgescale.worker.janitor import Janitor, Retention
 from edgescale.worker.places import Places, Slots
 from edgescale.worker.reclaimer import Reclaimer
 from edgescale.worker.renewer import Renewer
@@ -149,7 +149,11 @@ class Worker:
             self._keys,
             self._chance,
             lanes=list(self._lanes),
-            silence_ms=self._settings.consumer_retention_ms,
+            retention=Retention(
+                self._settings.consumer_retention_ms,
+                self._settings.agent_retention_ms,
+                self._settings.dead_letter_retention_ms,
+            ),
             stop=self._stop,
         )
         async with asyncio.TaskGroup() as duties:
