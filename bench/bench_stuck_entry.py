@@ -23,12 +23,11 @@ from edgescale.chance import SystemChance
 from edgescale.config import Settings
 from edgescale.envelope import Envelope
 from edgescale.local.valkey import EmbeddedValkey
+from edgescale.telemetry.logs import configure_logs
 
 BATCH = 500
 STEPS = 10
 CONSUMER = "worker-1"
-# Settled records are to vanish at once: they are bounded by their own time, and not what is measured here.
-BRIEF = {"wait_default_ms": 1, "wait_max_ms": 1, "result_ttl_ms": 2}
 
 
 @dataclass(frozen=True)
@@ -62,12 +61,15 @@ class Lane:
 
     async def settle(self, entries: Sequence[Entry]) -> None:
         """End these."""
-        settlements = (Settlement(entry, entry.fields[b"request_id"].decode(), "text", "succeeded") for entry in entries)
+        settlements = (
+            Settlement(entry, entry.fields[b"request_id"].decode(), "text", "succeeded") for entry in entries
+        )
         await asyncio.gather(*(self._broker.settle(CONSUMER, settlement) for settlement in settlements))
 
     async def renew(self, entry: Entry) -> None:
         """Keep an entry's lease."""
-        assert await self._broker.renew(CONSUMER, entry), "the entry is not ours any more"
+        if not await self._broker.renew(CONSUMER, entry):
+            raise RuntimeError("the entry that was to stay has gone")
 
     async def figures(self) -> Figures:
         """What it takes now."""
@@ -89,7 +91,10 @@ async def served() -> AsyncIterator[tuple[Connection, Keys, Broker]]:
     with tempfile.TemporaryDirectory() as folder:
         server = EmbeddedValkey(Path(folder))
         await server.start()
-        settings = Settings(redis_url=server.url, lane_cap=10**9, **BRIEF)
+        # Settled records are to vanish at once: they are bounded by their own time, and not what is measured here.
+        settings = Settings(
+            redis_url=server.url, lane_cap=10**9, wait_default_ms=1, wait_max_ms=1, result_ttl_ms=2, lease_ms=3_000_000
+        )
         connection, keys = Connection(server.url, timeout_ms=10_000), Keys()
         try:
             yield connection, keys, Broker(connection, keys, settings, SystemChance())
@@ -148,6 +153,7 @@ async def full(lane: Lane, tasks: int) -> float:
 
 async def run(tasks: int, spread: int, times_max: float) -> bool:
     """Measure, print, and say whether the stream stayed within its bound."""
+    configure_logs(service="bench", log_format="console", level="error")
     async with served() as parts:
         lanes = [Lane(name, *parts) for name in ("stuck", "spread", "full")]
         for lane in lanes:
@@ -157,7 +163,9 @@ async def run(tasks: int, spread: int, times_max: float) -> bool:
         packed = await full(lanes[2], min(tasks, 20 * BATCH))
     good = times <= times_max
     print(f"\none entry at the head: the stream is {times:.1f} times what it was, {times_max:g} allowed")
-    print(f"one of every {spread}: {apiece:,.0f} bytes for each that stays, {apiece / packed:.1f} times as many as in a")
+    print(
+        f"one of every {spread}: {apiece:,.0f} bytes for each that stays, {apiece / packed:.1f} times as many as in a"
+    )
     print(f"stream from which nothing was deleted ({packed:,.0f} bytes for each)")
     return good
 

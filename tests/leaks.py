@@ -14,7 +14,7 @@ KEPT: Mapping[str, str] = {
     "agents": "the index of agents, whose lines are removed after silence: `agent_retention_ms`",
     "task": "a record without an expiry is of an open task; it gets one with the task's end",
 }
-# In one round trip, so that it can be asked after every test: the keys without expiry, and their state if they have one.
+# In one round trip, so that it can be asked after every test: the keys without expiry, and the state of those with one.
 _LASTING = """
 local found = {}
 for _, key in ipairs(redis.call('KEYS', '*')) do

@@ -145,7 +145,7 @@ def entry_of(
 async def working(
     url: str, act: Act, *, slots: int = 4, broker: type[Broker] = Broker, kind: str = "text", **changes: Any
 ) -> AsyncIterator[Worker]:
-    """A worker on the text lane, or on the `worker_lanes` of `changes`, with connections of its own; drained at the end.
+    """A worker on the text lane, or the `worker_lanes` of `changes`, with connections of its own; drained at the end.
 
     Args:
         url: of the server.

@@ -32,7 +32,8 @@ def unfit_weights(lanes: Mapping[str, int], weights: Mapping[str, int]) -> list[
     """Whether each weight could not count, with what would be right."""
     served = ", ".join(sorted(lanes))
     return [
-        (lane not in lanes, f"lane_weights: {lane!r} is no lane of worker_lanes; those are {served}") for lane in weights
+        (lane not in lanes, f"lane_weights: {lane!r} is no lane of worker_lanes; those are {served}")
+        for lane in weights
     ] + [
         (weight > WEIGHT_MAX, f"lane_weights: the weight of {lane} must be at most {WEIGHT_MAX}, not {weight}")
         for lane, weight in weights.items()

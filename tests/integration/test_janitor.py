@@ -11,7 +11,6 @@ from tests.parts import Deed, working
 from tests.servers import Server
 from tests.support import LANE, Rig, beat, eventually, open_rig, settlement
 
-
 LONG_MS = 60_000
 
 

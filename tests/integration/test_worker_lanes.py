@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -65,7 +66,7 @@ async def test_lanes_that_compete_get_places_by_their_weights_and_none_is_passed
     assert 0.5 < Counter(contested)["text"] / len(contested) < 0.8
     for lane in ("heartbeat", "file"):
         places = [-1, *(place for place, begun in enumerate(contested) if begun == lane)]
-        gaps = [later - earlier - 1 for earlier, later in zip(places, places[1:], strict=False)]
+        gaps = [later - earlier - 1 for earlier, later in pairwise(places)]
         assert max(gaps) <= passed_over_max(lane, weights)
 
 

@@ -164,17 +164,17 @@ async def test_within_a_lane_who_asked_first_is_first() -> None:
     assert served == ["first", "second"]
 
 
-@pytest.mark.parametrize("granted", [True, False])
-async def test_who_gives_up_takes_no_permit_along(granted: bool) -> None:
+@pytest.mark.parametrize("granted", ["in vain", "too late"])
+async def test_who_gives_up_takes_no_permit_along(granted: str) -> None:
     share = Share(1, {"a": 1, "b": 1})
     await share.take("a", 1)
     waiting = asyncio.create_task(share.take("a", 1))
     await turns()
-    if granted:
+    if granted == "too late":
         share.release()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    if not granted:
+    if granted == "in vain":
         share.release()
     assert await asyncio.wait_for(share.take("b", 2), 1) == 1
 

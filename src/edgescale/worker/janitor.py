@@ -106,9 +106,7 @@ class Janitor:
         Source: Redis, XTRIM: `~` removes whole nodes, and only with it a LIMIT may be set.
         """
         dead, oldest, removed = self._keys.dead(partition), f"{until_ms}-0", 0
-        while count := int(
-            await self._connection.command("XTRIM", dead, "MINID", "~", oldest, "LIMIT", LETTERS_MAX)
-        ):
+        while count := int(await self._connection.command("XTRIM", dead, "MINID", "~", oldest, "LIMIT", LETTERS_MAX)):
             removed += count
         removed += int(await self._connection.command("XTRIM", dead, "MINID", "=", oldest))
         if removed:

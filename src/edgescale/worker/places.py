@@ -28,13 +28,13 @@ class Slots:
             await self._free.acquire()
             taken += 1
         self._taken += taken
-        assert self._taken <= self.total, "more slots were taken than there are"
+        assert self._taken <= self.total, "more slots were taken than there are"  # noqa: S101 - an invariant
         return taken
 
     def release(self, count: int = 1) -> None:
         """Free so many."""
         self._taken -= count
-        assert self._taken >= 0, "a slot was freed twice"
+        assert self._taken >= 0, "a slot was freed twice"  # noqa: S101 - an invariant
         for _ in range(count):
             self._free.release()
 

@@ -1,8 +1,8 @@
 """The share: how the lanes of a worker divide its places among them when there are fewer than the lanes could fill.
 
 Start-time fair queueing. Each permit that a lane gets has a start on a common scale, and the lane's next one starts
-1/weight later; the permit with the earliest start is given first. The scale moves on with the starts that are given, and
-nobody starts in its past: so a lane that was idle has no claim on what it did not use.
+1/weight later; the permit with the earliest start is given first. The scale moves on with the starts that are given,
+and nobody starts in its past: so a lane that was idle has no claim on what it did not use.
 
 The bound. Let a lane of weight w begin to wait, or wait on after a permit, when the scale is at v. Its permit starts at
 v + 1/w at the latest. What another lane of weight u is given meanwhile starts between v and v + 1/w, in steps of 1/u:
@@ -32,7 +32,7 @@ class Share:
     """
 
     def __init__(self, total: int, weights: Mapping[str, int]) -> None:
-        assert total > 0, "without a permit nothing would ever run"
+        assert total > 0, "without a permit nothing would ever run"  # noqa: S101 - an invariant
         self.total = total
         self._free = total
         self._closed = False
@@ -81,7 +81,7 @@ class Share:
     def release(self, count: int = 1) -> None:
         """Give so many back; they go to those who wait."""
         self._free += count
-        assert self._free <= self.total, "a permit was given back twice"
+        assert self._free <= self.total, "a permit was given back twice"  # noqa: S101 - an invariant
         while self._free and (lane := self._first()) is not None:
             answer = self._line[lane].popleft()
             # Who was cancelled meanwhile is passed over, and costs its lane nothing.
@@ -107,7 +107,7 @@ class Share:
         return max(self._next[lane], self._now)
 
     def _grant(self, lane: str) -> None:
-        assert self._free > 0, "a permit was given that there is not"
+        assert self._free > 0, "a permit was given that there is not"  # noqa: S101 - an invariant
         self._free -= 1
         self._now = self._start(lane)
         self._next[lane] = self._now + self._stride[lane]

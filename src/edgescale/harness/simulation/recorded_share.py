@@ -1,6 +1,5 @@
 """A worker's share that writes down who waits for a permit and who is given one; everything else about it is real."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -8,6 +7,8 @@ from edgescale.harness.simulation.recording import Recorder
 from edgescale.worker.share import Share
 
 if TYPE_CHECKING:
+    import asyncio
+
     from edgescale.harness.simulation.node import Node
     from edgescale.harness.simulation.world import World
 
