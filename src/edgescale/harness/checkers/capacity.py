@@ -161,7 +161,7 @@ class Capacity:
         worker = self._workers.get(event.actor)
         if worker is not None and lane in worker.in_flight:
             worker.in_flight[lane].add(event.index)
-            self._weigh(event.time_ns, worker.slots)
+            self._weigh(event.time_ns, self._concerned(worker, lane))
 
     def _finish(self, event: Event, start: Event) -> None:
         """A slot became free, unless the event is a renewal that was granted."""
@@ -171,7 +171,11 @@ class Capacity:
         entry = self._entries.find(start)
         if worker is not None and entry is not None and entry.lane in worker.in_flight:
             worker.in_flight[entry.lane] -= {delivery.event.index for delivery in entry.deliveries}
-            self._weigh(event.time_ns, worker.slots)
+            self._weigh(event.time_ns, self._concerned(worker, entry.lane))
+
+    def _concerned(self, worker: _Worker, lane: str) -> Iterable[str]:
+        """The lanes that a place of this one counts for, where lanes share places."""
+        return worker.slots if self._terms.slots_max else [lane]
 
     def _with_room(self, lane: str) -> list[str]:
         """Who could take an entry.

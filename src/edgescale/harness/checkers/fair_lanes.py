@@ -1,8 +1,8 @@
 """P11, fair lanes: a worker runs no more at once than it may, and no lane that waits is passed over for long.
 
 A lane waits from the moment at which it asks its worker for a permit in vain. What keeps it from asking is not seen
-here: a lane whose reader sleeps is a matter of P8. Nor is seen what a lane does with its permit, or how long others keep
-theirs.
+here: a lane whose reader sleeps is a matter of P8. Nor is seen what a lane does with its permit, or how long others
+keep theirs.
 """
 
 from collections import deque
