@@ -98,7 +98,7 @@ async def test_letters_are_kept_without_end_where_that_is_wished(rig: Rig) -> No
     assert await letters(rig) == 3
 
 
-async def test_no_command_removes_more_letters_than_the_bound_and_one_more_node(rig: Rig) -> None:
+async def test_many_old_letters_are_removed_by_several_commands(rig: Rig) -> None:
     await buried_before(rig, 2 * LETTERS_MAX + 50, 10_000)
     await rig.connection.command("CONFIG", "RESETSTAT")
     await janitor(rig, letters_ms=LONG_MS).tidy()

@@ -83,10 +83,11 @@ async def test_reclaimed_entries_take_their_places_like_others(server: Server, r
 
 async def test_idle_lanes_hold_no_place_while_they_wait_at_the_server(server: Server, rig: Rig) -> None:
     deed = Deed()
-    async with working(server.url, deed, worker_lanes=LANES, worker_slots_max=1, redis_block_ms=900):
+    # Had they a place, the third could begin when the first read has waited for so long.
+    async with working(server.url, deed, worker_lanes=LANES, worker_slots_max=2, redis_block_ms=4_000):
         await eventually(lambda: blocked_readers(rig, len(LANES)))
         await rig.submit("r1", lane="file")
-        await eventually(lambda: deed.ended == ["r1"], 0.8)
+        await eventually(lambda: deed.ended == ["r1"], 3)
 
 
 async def blocked_readers(rig: Rig, count: int) -> bool:
