@@ -22,6 +22,7 @@ from edgescale.config import load_settings
 from edgescale.handlers.base import Completed, Context, Outcome
 from edgescale.handlers.registry import Registry
 from edgescale.telemetry.logs import configure_logs
+from edgescale.worker.share import Share
 from edgescale.worker.worker import Worker
 
 
@@ -90,7 +91,10 @@ async def main() -> None:
         consumer = consumer_name(chance)
         registry = Registry([Toy(consumer, holds=options.holds)])
         lanes = {Toy.lane: settings.worker_lanes[Toy.lane]}
-        worker = Worker(connection, broker, registry, settings, chance, consumer=consumer, lanes=lanes)
+        share = Share(lanes[Toy.lane], {Toy.lane: 1})
+        worker = Worker(
+            connection, keys, broker, registry, settings, chance, consumer=consumer, lanes=lanes, share=share
+        )
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
         await worker.run(on_ready=lambda name: print(f"ready {name}", flush=True))
 

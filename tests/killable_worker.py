@@ -23,6 +23,7 @@ from edgescale.handlers.base import Completed, Context, Outcome
 from edgescale.handlers.registry import Registry
 from edgescale.telemetry.logs import configure_logs
 from edgescale.v1 import task_pb2
+from edgescale.worker.share import Share
 from edgescale.worker.worker import Worker
 
 READ, BEFORE, DURING, BEFORE_SETTLE, AFTER_SETTLE = "read", "before", "during", "before-settle", "after-settle"
@@ -97,8 +98,17 @@ async def main() -> None:
     async with open_broker(settings, chance) as (connection, keys, _):
         broker = KillableBroker(connection, keys, settings, chance)
         registry = Registry([HeldHandler(connection)])
-        consumer = consumer_name(chance)
-        worker = Worker(connection, broker, registry, settings, chance, consumer=consumer, lanes={HeldHandler.lane: 4})
+        worker = Worker(
+            connection,
+            keys,
+            broker,
+            registry,
+            settings,
+            chance,
+            consumer=consumer_name(chance),
+            lanes={HeldHandler.lane: 4},
+            share=Share(4, {HeldHandler.lane: 1}),
+        )
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
         await worker.run(on_ready=lambda name: say("ready", name))
 

@@ -1,7 +1,7 @@
 """Services put together inside a test's own loop, with handlers that do what the test says."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from edgescale.handlers.base import Completed, Context, Outcome
 from edgescale.handlers.policy import Policy
 from edgescale.handlers.registry import Registry
 from edgescale.v1 import task_pb2
+from edgescale.worker.share import Share
 from edgescale.worker.worker import Worker
 from tests.support import LANE, Rig, open_rig, submission
 
@@ -144,7 +145,7 @@ def entry_of(
 async def working(
     url: str, act: Act, *, slots: int = 4, broker: type[Broker] = Broker, kind: str = "text", **changes: Any
 ) -> AsyncIterator[Worker]:
-    """A worker on the text lane with connections of its own, drained at the end.
+    """A worker on the text lane, or the `worker_lanes` of `changes`, with connections of its own; drained at the end.
 
     Args:
         url: of the server.
@@ -156,7 +157,8 @@ async def working(
     """
     short = {"lease_ms": LEASE_MS, "sweep_ms": SWEEP_MS, "redis_block_ms": BLOCK_MS, "drain_grace_ms": 100}
     async with open_rig(url, **(short | changes)) as rig:
-        worker = make_worker(rig, act, slots=slots, broker=broker, kind=kind)
+        lanes = changes.get("worker_lanes")
+        worker = make_worker(rig, act, slots=slots, broker=broker, kind=kind, lanes=lanes)
         ready = asyncio.Event()
         running = asyncio.create_task(worker.run(on_ready=lambda _: ready.set()))
         try:
@@ -167,14 +169,26 @@ async def working(
             await asyncio.wait_for(running, 10)
 
 
-def make_worker(rig: Rig, act: Act, *, slots: int = 4, broker: type[Broker] = Broker, kind: str = "text") -> Worker:
-    """A worker that does not run yet."""
+def make_worker(
+    rig: Rig,
+    act: Act,
+    *,
+    slots: int = 4,
+    broker: type[Broker] = Broker,
+    kind: str = "text",
+    lanes: Mapping[str, int] | None = None,
+) -> Worker:
+    """A worker that does not run yet; on the text lane where nothing else is said."""
+    lanes = lanes or {LANE: slots}
+    weights = {lane: rig.settings.lane_weights.get(lane, 1) for lane in lanes}
     return Worker(
         rig.connection,
+        rig.keys,
         broker(rig.connection, rig.keys, rig.settings, rig.chance),
         Registry([Acting(act, kind)]),
         rig.settings,
         rig.chance,
         consumer=consumer_name(rig.chance),
-        lanes={LANE: slots},
+        lanes=lanes,
+        share=Share(rig.settings.worker_slots_max or sum(lanes.values()), weights),
     )

@@ -43,8 +43,8 @@ def given_url() -> str:
     return os.environ.get(URL_VARIABLE, "")
 
 
-def own_server(name: str, data_dir: Path) -> EmbeddedValkey:
+def own_server(name: str, data_dir: Path, kind: type[EmbeddedValkey] = EmbeddedValkey) -> EmbeddedValkey:
     """A server of the test's own, not started yet."""
     program = bundled_binary() if name == "valkey" else shutil.which("redis-server")
     assert program is not None
-    return EmbeddedValkey(data_dir, binary=Path(program))
+    return kind(data_dir, binary=Path(program))

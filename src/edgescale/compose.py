@@ -89,6 +89,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_ready: Ready) -
     from edgescale.handlers.text import TextHandler  # noqa: PLC0415
     from edgescale.uploads.store import BlobStore  # noqa: PLC0415
     from edgescale.worker.pool import HandlerPool  # noqa: PLC0415
+    from edgescale.worker.share import Share  # noqa: PLC0415
     from edgescale.worker.watchdog import Watchdog  # noqa: PLC0415
     from edgescale.worker.worker import Worker  # noqa: PLC0415
 
@@ -111,12 +112,14 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_ready: Ready) -
             await asyncio.to_thread(warm)
         worker = Worker(
             connection,
+            keys,
             broker,
             registry,
             settings,
             chance,
             consumer=consumer_name(chance),
             lanes=settings.worker_lanes,
+            share=Share(settings.slots_max, settings.weights),
         )
         asked = asyncio.create_task(_when(stop, worker.stop))
         try:

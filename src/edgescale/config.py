@@ -4,29 +4,17 @@ import difflib
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from edgescale.errors import ConfigError
+from edgescale.lane_pairs import Pairs, Positive, unfit_weights, weights_of
 
 ENV_PREFIX = "EDGESCALE_"
 CHUNK_BYTES_MAX = 64 * 1024
 UPLOAD_BYTES_CEILING = 10_000 * 5 * 1024**2
-
-
-def parse_pairs(value: object) -> object:
-    """`text=8,file=2` as a mapping; anything but a string is left to the validator."""
-    if not isinstance(value, str):
-        return value
-    pairs = [item.partition("=") for item in value.split(",") if item.strip()]
-    return {name.strip(): number.strip() for name, _, number in pairs}
-
-
-LANE = r"[a-z0-9][a-z0-9_-]{0,63}"
-Positive = Annotated[int, Field(gt=0)]
-Pairs = Annotated[dict[Annotated[str, Field(pattern=f"^{LANE}$")], Positive], NoDecode, BeforeValidator(parse_pairs)]
 
 
 class Settings(BaseSettings):
@@ -54,12 +42,22 @@ class Settings(BaseSettings):
         3_600_000, description="Silence after which a worker that owns nothing is forgotten."
     )
     attempts_max: Positive = Field(5, description="Deliveries after which a task is dead-lettered.")
+    dead_letter_retention_ms: int = Field(
+        2_592_000_000, ge=0, description="How long a dead letter is kept; 0 for without end."
+    )
     replays_per_second: Positive = Field(
         50, description="Dead letters that one process puts back in a second, at most."
     )
     worker_lanes: Pairs = Field(
         default_factory=lambda: {"heartbeat": 256, "text": 32, "file": 8},
         description="Lanes that a worker serves, each with its number of tasks at once.",
+    )
+    worker_slots_max: int = Field(
+        0, ge=0, description="Tasks that a worker runs at once over all lanes; 0 for as many as its lanes together."
+    )
+    lane_weights: Pairs = Field(
+        default_factory=dict,
+        description="Shares of the lanes that compete for these, as heartbeat=8,text=4; 1 for who is left out.",
     )
     worker_processes: Positive = Field(2, description="Worker processes that `up` starts.")
     pool_processes: Positive = Field(1, description="Processes of each worker for work that would block its loop.")
@@ -90,6 +88,16 @@ class Settings(BaseSettings):
     def cap_of(self, lane: str) -> int:
         """The lane's cap over all partitions."""
         return self.lane_caps.get(lane, self.lane_cap)
+
+    @property
+    def slots_max(self) -> int:
+        """Tasks that a worker runs at once."""
+        return self.worker_slots_max or sum(self.worker_lanes.values())
+
+    @property
+    def weights(self) -> Mapping[str, int]:
+        """The weight of each lane that a worker serves."""
+        return weights_of(self.worker_lanes, self.lane_weights)
 
     @model_validator(mode="after")
     def _possible_together(self) -> Self:
@@ -141,6 +149,7 @@ class Settings(BaseSettings):
                 any(self.cap_of(lane) < self.partitions for lane in (*self.worker_lanes, *self.lane_caps)),
                 f"every lane's cap must be at least partitions ({self.partitions}): each partition gets its share",
             ),
+            *unfit_weights(self.worker_lanes, self.lane_weights),
             *self._insecure("grpc_bind", self.grpc_bind),
             *self._insecure("http_bind", self.http_bind),
             *(self._insecure("worker_health_bind", self.worker_health_bind) if self.worker_health_bind else []),

@@ -13,6 +13,7 @@ from edgescale.broker.keys import Keys
 from edgescale.chance import SystemChance
 from edgescale.config import Settings
 from edgescale.local.valkey import EmbeddedValkey
+from tests.leaks import leaked
 from tests.servers import Server, given_url, own_names, own_server, shared_names
 from tests.support import Rig, open_rig, serving
 
@@ -32,10 +33,15 @@ async def shared_server(
 
 
 @pytest.fixture
-async def server(shared_server: Server) -> Server:
-    """A server without data. Tests must not stop it or change its configuration; see `private_server`."""
+async def server(shared_server: Server) -> AsyncIterator[Server]:
+    """A server without data. Tests must not stop it or change its configuration; see `private_server`.
+
+    A test that leaves a key behind that neither expires nor is kept for a reason fails.
+    """
     await shared_server.flush()
-    return shared_server
+    yield shared_server
+    async with open_rig(shared_server.url) as rig:
+        assert await leaked(rig) == [], "these keys would stay for ever; tests.leaks says what may"
 
 
 @pytest.fixture(params=own_names())

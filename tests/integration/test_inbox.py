@@ -115,6 +115,7 @@ async def test_without_any_notification_the_slow_timer_finds_the_result(server: 
         with inbox.expect("r1") as wait:
             await rig.connection.command("HSET", rig.keys.task("r1"), "state", "succeeded", "result", "result")
             assert succeeded(await wait.result(5))
+            await rig.connection.command("DEL", rig.keys.task("r1"))
 
 
 async def test_a_notification_that_comes_while_results_are_read_is_not_forgotten(told: Rig) -> None:

@@ -19,6 +19,7 @@ from edgescale.uploads.store import BlobStore
 from edgescale.v1 import task_pb2
 from edgescale.v1.file_pb2 import FileMetadata
 from edgescale.v1.ingestion_service_pb2 import UploadFileRequest, UploadFileResponse, UploadFileStart
+from edgescale.worker.share import Share
 from edgescale.worker.worker import Worker
 from tests.door import Caller, Door, backlogs, ingesting, refusal_of
 from tests.parts import LEASE_MS, SWEEP_MS
@@ -81,12 +82,14 @@ async def reporting(door: Door) -> AsyncIterator[None]:
     async with open_rig(door.settings.redis_url, **changes) as rig:
         worker = Worker(
             rig.connection,
+            rig.keys,
             rig.broker,
             Registry([FileHandler(door.store)]),
             rig.settings,
             rig.chance,
             consumer=consumer_name(rig.chance),
             lanes={"file": 4},
+            share=Share(4, {"file": 1}),
         )
         running = asyncio.create_task(worker.run())
         try:

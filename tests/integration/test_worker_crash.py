@@ -111,7 +111,7 @@ async def test_a_worker_that_wakes_while_another_works_on_its_task_leaves_it_alo
 async def test_the_handler_of_a_worker_that_lost_its_lease_is_stopped_when_it_wakes(
     server: Server, rig: Rig, inbox: Inbox
 ) -> None:
-    await rig.connection.command("SET", HOLD, 1)
+    await rig.connection.command("SET", HOLD, 1, "EX", 600)
     async with killable("never", server.url) as zombie:
         answer = asyncio.create_task(ask(rig, inbox, "r1"))
         await zombie.line("begun r1 1")
@@ -123,7 +123,7 @@ async def test_the_handler_of_a_worker_that_lost_its_lease_is_stopped_when_it_wa
 
 
 async def test_a_worker_told_to_end_hands_its_task_to_another_at_once(server: Server, rig: Rig, inbox: Inbox) -> None:
-    await rig.connection.command("SET", HOLD, 1)
+    await rig.connection.command("SET", HOLD, 1, "EX", 600)
     answer = asyncio.create_task(ask(rig, inbox, "r1"))
     async with killable("never", server.url, lease_ms=60_000, drain_grace_ms=100) as leaving:
         await leaving.line("begun r1 1")

@@ -53,6 +53,16 @@ def test_a_lane_without_a_cap_of_its_own_has_the_common_one() -> None:
     assert (settings.cap_of("text"), settings.cap_of("file")) == (5, 100)
 
 
+def test_a_worker_runs_what_its_lanes_have_slots_for_unless_it_may_run_less() -> None:
+    assert load(worker_lanes={"text": 5, "file": 2}).slots_max == 7
+    assert load(worker_lanes={"text": 5, "file": 2}, worker_slots_max=4).slots_max == 4
+
+
+def test_a_lane_without_a_weight_of_its_own_weighs_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGESCALE_LANE_WEIGHTS", "heartbeat=8,text=1000")
+    assert load().weights == {"heartbeat": 8, "text": 1_000, "file": 1}
+
+
 @pytest.mark.parametrize("value", ["text", "text=", "text=many", "text=0", "text=-1", "=5", "Text=1", "a b=1"])
 def test_pairs_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("EDGESCALE_WORKER_LANES", value)
@@ -95,6 +105,17 @@ def test_all_that_is_wrong_with_single_settings_is_said_at_once(monkeypatch: pyt
         ({"agent_stale_after_ms": 300_000}, "agent_stale_after_ms .* must be below agent_gone_after_ms"),
         ({"agent_retention_ms": 299_999}, "agent_gone_after_ms .* must not be above"),
         ({"worker_lanes": {}}, "worker_lanes must name at least one lane"),
+        ({"worker_slots_max": -1}, "EDGESCALE_WORKER_SLOTS_MAX: .* greater than or equal to 0"),
+        (
+            {"lane_weights": {"txt": 2}},
+            "lane_weights: 'txt' is no lane of worker_lanes; those are file, heartbeat, text",
+        ),
+        (
+            {"worker_lanes": {"file": 1}, "lane_weights": {"text": 2}},
+            "'text' is no lane of worker_lanes; those are file",
+        ),
+        ({"lane_weights": {"text": 1_001}}, "the weight of text must be at most 1000, not 1001"),
+        ({"lane_weights": {"text": 0}}, "EDGESCALE_LANE_WEIGHTS.*greater than 0"),
         ({"partitions": 8, "lane_caps": {"text": 7}}, "every lane's cap must be at least partitions"),
         ({"partitions": 8, "lane_caps": {"mine": 7}}, "every lane's cap must be at least partitions"),
         ({"partitions": 8, "lane_cap": 7}, "every lane's cap must be at least partitions"),

@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
-from edgescale.worker.deliveries import Deliveries, Delivery, Slots
+from edgescale.worker.deliveries import Deliveries, Delivery
+from edgescale.worker.places import Places, Slots
+from edgescale.worker.share import Share
 from tests.parts import entry_of, turns
 
 
@@ -28,16 +30,28 @@ class Work:
             await self.gate.wait()
 
 
+def places_of(slots: int, permits: int = 4) -> Places:
+    return Places("text", Slots(slots), Share(permits, {"text": 1}))
+
+
+def deliveries_of(work: Work, handed: list[Delivery] | None = None) -> Deliveries:
+    async def hand_back(delivery: Delivery) -> None:
+        assert handed is not None, "nothing was to be handed back"
+        handed.append(delivery)
+
+    return Deliveries(work, hand_back)
+
+
 @pytest.fixture
 def work() -> Work:
     return Work()
 
 
 async def test_the_slot_is_freed_when_the_delivery_ends(work: Work) -> None:
-    slots, deliveries = Slots(1), Deliveries(work)
-    await slots.take(1)
-    deliveries.start(entry_of(), slots)
-    waiting = asyncio.create_task(slots.take(1))
+    places, deliveries = places_of(1), deliveries_of(work)
+    await places.take(1)
+    deliveries.start(entry_of(), places)
+    waiting = asyncio.create_task(places.take(1))
     await turns()
     assert (len(deliveries), waiting.done()) == (1, False)
     work.gate.set()
@@ -46,9 +60,9 @@ async def test_the_slot_is_freed_when_the_delivery_ends(work: Work) -> None:
 
 
 async def test_an_entry_that_comes_again_while_it_is_in_flight_goes_on_under_its_new_count(work: Work) -> None:
-    slots, deliveries = Slots(1), Deliveries(work)
-    await slots.take(1)
-    deliveries.start(entry_of(), slots)
+    places, deliveries = places_of(1), deliveries_of(work)
+    await places.take(1)
+    deliveries.start(entry_of(), places)
     assert deliveries.adopt(entry_of(deliveries=2))
     assert [delivery.entry.deliveries for delivery in deliveries] == [2]
     work.gate.set()
@@ -57,9 +71,9 @@ async def test_an_entry_that_comes_again_while_it_is_in_flight_goes_on_under_its
 
 
 async def test_finishing_waits_for_those_who_end_in_time(work: Work) -> None:
-    slots, deliveries = Slots(2), Deliveries(work)
-    await slots.take(1)
-    deliveries.start(entry_of(), slots)
+    places, deliveries = places_of(2), deliveries_of(work)
+    await places.take(1)
+    deliveries.start(entry_of(), places)
     finishing = asyncio.create_task(deliveries.finish(60_000, settle_grace_ms=60_000))
     await turns()
     assert not finishing.done()
@@ -68,14 +82,14 @@ async def test_finishing_waits_for_those_who_end_in_time(work: Work) -> None:
 
 
 async def test_nothing_in_flight_is_finished_at_once(work: Work) -> None:
-    finishing = Deliveries(work).finish(60_000, settle_grace_ms=60_000)
+    finishing = deliveries_of(work).finish(60_000, settle_grace_ms=60_000)
     assert await asyncio.wait_for(finishing, 1) == []
 
 
 async def test_handlers_that_run_past_the_grace_are_stopped_and_named(work: Work) -> None:
-    slots, deliveries = Slots(1), Deliveries(work)
-    await slots.take(1)
-    deliveries.start(entry_of(), slots)
+    places, deliveries = places_of(1), deliveries_of(work)
+    await places.take(1)
+    deliveries.start(entry_of(), places)
     [interrupted] = await asyncio.wait_for(deliveries.finish(10, settle_grace_ms=60_000), 1)
     assert interrupted is work.begun[0]
     assert len(deliveries) == 0
@@ -83,9 +97,9 @@ async def test_handlers_that_run_past_the_grace_are_stopped_and_named(work: Work
 
 async def test_an_outcome_on_its_way_is_not_interrupted_by_the_end_of_the_grace(work: Work) -> None:
     work.settles = True
-    slots, deliveries = Slots(1), Deliveries(work)
-    await slots.take(1)
-    deliveries.start(entry_of(), slots)
+    places, deliveries = places_of(1), deliveries_of(work)
+    await places.take(1)
+    deliveries.start(entry_of(), places)
     finishing = asyncio.create_task(deliveries.finish(10, settle_grace_ms=60_000))
     await asyncio.sleep(0.05)
     assert len(deliveries) == 1
@@ -97,9 +111,9 @@ async def test_an_outcome_on_its_way_is_not_interrupted_by_the_end_of_the_grace(
 
 async def test_an_outcome_that_never_arrives_holds_up_the_end_for_its_own_grace_only(work: Work) -> None:
     work.settles = True
-    slots, deliveries = Slots(1), Deliveries(work)
-    await slots.take(1)
-    deliveries.start(entry_of(), slots)
+    places, deliveries = places_of(1), deliveries_of(work)
+    await places.take(1)
+    deliveries.start(entry_of(), places)
     assert await asyncio.wait_for(deliveries.finish(10, settle_grace_ms=10), 1) == []
     await turns()
     assert len(deliveries) == 0
@@ -107,9 +121,9 @@ async def test_an_outcome_that_never_arrives_holds_up_the_end_for_its_own_grace_
 
 async def test_a_handler_that_will_not_be_stopped_holds_up_the_end_for_a_bounded_time(work: Work) -> None:
     work.stubborn = True
-    slots, deliveries = Slots(1), Deliveries(work)
-    await slots.take(1)
-    deliveries.start(entry_of(), slots)
+    places, deliveries = places_of(1), deliveries_of(work)
+    await places.take(1)
+    deliveries.start(entry_of(), places)
     [interrupted] = await asyncio.wait_for(deliveries.finish(10, settle_grace_ms=10), 1)
     assert interrupted is work.begun[0]
     work.gate.set()
@@ -119,15 +133,60 @@ async def test_a_handler_that_will_not_be_stopped_holds_up_the_end_for_a_bounded
 
 async def test_what_begins_during_the_end_is_neither_waited_for_nor_stopped(work: Work) -> None:
     work.settles = True
-    slots, deliveries = Slots(2), Deliveries(work)
-    await slots.take(2)
-    deliveries.start(entry_of("r1"), slots)
+    places, deliveries = places_of(2), deliveries_of(work, [])
+    await places.take(2)
+    deliveries.start(entry_of("r1"), places)
     finishing = asyncio.create_task(deliveries.finish(0, settle_grace_ms=50))
     await turns()
-    deliveries.start(entry_of("r2"), slots)
+    deliveries.start(entry_of("r2"), places)
     assert await asyncio.wait_for(finishing, 1) == []
     await turns()
     assert [delivery.entry.fields[b"request_id"] for delivery in deliveries] == [b"r2"]
     work.gate.set()
     await turns()
     assert len(deliveries) == 0
+
+
+async def a_waiting_one(work: Work, handed: list[Delivery]) -> tuple[Places, Deliveries]:
+    """One that runs with the only permit, and one that has a slot and waits for it."""
+    places, deliveries = places_of(2, permits=1), deliveries_of(work, handed)
+    await places.take(1)
+    deliveries.start(entry_of("r1"), places)
+    assert await places.take_slot() == 1
+    deliveries.start(entry_of("r2"), places, places.ask())
+    await turns()
+    assert [delivery.entry for delivery in work.begun] == [entry_of("r1")]
+    assert len(deliveries) == 2, "it is in flight, so that its lease is renewed"
+    return places, deliveries
+
+
+async def test_what_waits_for_its_permit_begins_with_the_first_that_is_free(work: Work) -> None:
+    places, deliveries = await a_waiting_one(work, [])
+    work.gate.set()
+    await turns()
+    assert [delivery.entry for delivery in work.begun] == [entry_of("r1"), entry_of("r2")]
+    assert len(deliveries) == 0
+    assert await asyncio.wait_for(places.take(2), 1) == 1
+
+
+async def test_what_waits_for_its_permit_when_a_drain_begins_is_handed_back_at_once(work: Work) -> None:
+    handed: list[Delivery] = []
+    places, deliveries = await a_waiting_one(work, handed)
+    places.close()
+    await turns()
+    assert [delivery.entry for delivery in handed] == [entry_of("r2")]
+    assert (len(work.begun), len(deliveries)) == (1, 1)
+    work.gate.set()
+    assert await asyncio.wait_for(deliveries.finish(60_000, settle_grace_ms=60_000), 1) == []
+
+
+async def test_what_is_lost_while_it_waits_for_its_permit_takes_none_along(work: Work) -> None:
+    places, deliveries = await a_waiting_one(work, [])
+    [_, waiting] = deliveries
+    assert waiting.interrupt()
+    await turns()
+    assert len(deliveries) == 1
+    work.gate.set()
+    await turns()
+    assert len(work.begun) == 1
+    assert await asyncio.wait_for(places.take(1), 1) == 1

@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgescale.worker.deliveries import Slots
+from edgescale.worker.places import Slots
 from tests.parts import turns
 
 

@@ -5,6 +5,7 @@ Source: Groce et al., "Swarm Testing", ISSTA 2012.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random  # noqa: TID251 - a plan is drawn from its seed
 
 from edgescale.harness import workloads  # noqa: F401 - importing it fills the table of workloads
@@ -27,7 +28,7 @@ def plan_of(seed: int) -> Plan:
     settings, redis = _settings(rng), _redis(rng)
     names = [f"{kind}-{number}" for kind, count in services.items() for number in range(1, count + 1)]
     load_ms = rng.choice([3_000, 4_000, 6_000])
-    return Plan(
+    plan = Plan(
         seed=seed,
         services=services,
         settings=settings,
@@ -36,6 +37,7 @@ def plan_of(seed: int) -> Plan:
         requests=_requests(rng, names, load_ms, settings),
         faults=_faults(rng, names, load_ms),
     )
+    return replace(plan, settings=settings | _share(rng))
 
 
 def _settings(rng: Random) -> dict[str, Option]:
@@ -48,6 +50,13 @@ def _settings(rng: Random) -> dict[str, Option]:
         "lane_caps": f"text={rng.choice([12, 24, 60])},file={rng.choice([2, 8])}",
         "worker_lanes": f"text={rng.choice([3, 6, 12])},heartbeat=8,file=3",
     }
+
+
+def _share(rng: Random) -> dict[str, Option]:
+    """In some plans the lanes of a worker share fewer places than they have slots."""
+    slots_max, weights = rng.choice([0, 0, 2, 3, 6]), rng.choice(["", "text=4", "heartbeat=8,text=2", "file=2,text=5"])
+    shared: dict[str, Option] = {"worker_slots_max": slots_max}
+    return (shared | {"lane_weights": weights} if weights else shared) if slots_max else {}
 
 
 def _redis(rng: Random) -> dict[str, Option]:

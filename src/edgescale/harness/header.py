@@ -20,7 +20,8 @@ class Terms:
     """The settings of a run that its promises depend on; see `edgescale.config`.
 
     Attributes:
-        caps, slots: by lane; slots are those of one worker.
+        caps, slots, weights: by lane; slots are those of one worker, and weights those of its lanes.
+        slots_max: of one worker over all its lanes; 0 for as many as they have together.
         upload_bytes_held_max: memory that one upload may hold; 0 for not judged.
         durability: what the run's faults may lose of what was acknowledged: "none", or the last so many milliseconds.
             A wipe on purpose is not meant here.
@@ -35,6 +36,8 @@ class Terms:
     partitions: int = 1
     caps: Mapping[str, int] = field(default_factory=dict, hash=False)
     slots: Mapping[str, int] = field(default_factory=dict, hash=False)
+    weights: Mapping[str, int] = field(default_factory=dict, hash=False)
+    slots_max: int = 0
     upload_bytes_held_max: int = 0
     durability: Durability = "none"
 

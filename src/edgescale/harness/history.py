@@ -27,6 +27,8 @@ times are of one clock. Readers pass over operations and fields they do not know
     |             | renew     | invoke | entry, attempt=0, consumer; ends ok, fail (or ok with status "lost"), info    |
     |             | give_back | invoke | entry, attempt=0, consumer, deliveries (that count), delay_ms=0; reason, ""   |
     |             |           |        | where nothing failed; ends as renew                                           |
+    |             | line      | invoke | lane: it waits for a permit of the worker; ends ok, or fail: it waits no more |
+    |             | permit    | ok     | lane: it was given one. Both only where the header has slots_max              |
     | any service | ready     | ok     | slots="" (of a worker, as "text=8,file=2"; else the header's)                 |
     |             | stopping  | ok     | a stop was asked for                                                          |
     |             | stopped   | ok     | ended in good order                                                           |

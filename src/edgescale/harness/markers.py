@@ -62,6 +62,8 @@ MARKERS = (
     Marker("waited_out_outage", "a caller waited through an outage of Redis", evidence.answered_across("serving")),
     Marker("waited_out_loss", "a caller was answered although Redis had lost data", evidence.answered_across("lost")),
     Marker("resubmitted", "a task was submitted again after Redis had lost it", events("resubmit")),
+    # Lanes.
+    Marker("lane_waited", "a lane waited for a place of its worker, and got one", events("line")),
     # Leases.
     Marker("reclaimed_from_dead", "reclaim took an entry from a dead owner", leases.reclaimed_from_dead),
     Marker("reclaimed_from_sleeper", "reclaim took a sleeper's entry", leases.reclaimed_from_living("paused")),

@@ -44,6 +44,21 @@ def burst(scene: Scene) -> Iterator[Request]:
 
 
 @workload
+def rush(scene: Scene) -> Iterator[Request]:
+    """All lanes at once: agents that beat at the same moment, texts, files."""
+    at_ms = scene.moment()
+    for number in scene.some(16):
+        request_id, later_ms = f"rush-beat-{number}", scene.rng.randrange(40)
+        yield Request(at_ms + later_ms, f"rusher-{number}", "heartbeat", request_id, scene.door(), "1")
+    for number in scene.some(16):
+        script = f"work {scene.rng.randrange(5, 40)}"
+        yield scene.text(f"rush-{number}", script, at_ms=at_ms + scene.rng.randrange(40))
+    for number in scene.some(3):
+        name, later_ms = f"rush-file-{number}", scene.rng.randrange(40)
+        yield Request(at_ms + later_ms, f"client-{name}", "file", name, scene.door(), size_bytes=500)
+
+
+@workload
 def repeated(scene: Scene) -> Iterator[Request]:
     """Requests that are sent again: at the same time, a little later, long after."""
     for number in scene.some(8):

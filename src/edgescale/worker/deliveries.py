@@ -6,41 +6,7 @@ from dataclasses import dataclass, field
 
 from edgescale.broker.model import Entry
 from edgescale.broker.reconnect import pause
-
-
-class Slots:
-    """A lane's places for running tasks.
-
-    Whoever waits longest is served first, so that neither new entries nor reclaimed ones can starve the others.
-    """
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self._free = asyncio.Semaphore(total)
-        self._closed = False
-
-    async def take(self, most: int) -> int:
-        """Wait for a free slot, take up to `most`, and say how many; 0 once the slots are closed."""
-        await self._free.acquire()
-        if self._closed:
-            self._free.release()
-            return 0
-        taken = 1
-        while taken < most and not self._free.locked():
-            await self._free.acquire()
-            taken += 1
-        return taken
-
-    def release(self, count: int = 1) -> None:
-        """Free so many."""
-        for _ in range(count):
-            self._free.release()
-
-    def close(self) -> None:
-        """Let nobody take one any more; those who wait are answered with 0."""
-        self._closed = True
-        # One more than there are: it wakes the first waiter, who passes it on.
-        self._free.release()
+from edgescale.worker.places import Places
 
 
 @dataclass(slots=True, eq=False)
@@ -77,14 +43,18 @@ class Delivery:
 
 
 class Deliveries:
-    """Starts deliveries in slots that were taken for them, and keeps them until they end.
+    """Starts deliveries in places that were taken for them, and keeps them until they end.
 
     Args:
         execute: does all that is to be done with one delivery; raises nothing but CancelledError.
+        hand_back: lets others have one that cannot be begun any more; raises nothing but CancelledError.
     """
 
-    def __init__(self, execute: Callable[[Delivery], Awaitable[None]]) -> None:
+    def __init__(
+        self, execute: Callable[[Delivery], Awaitable[None]], hand_back: Callable[[Delivery], Awaitable[None]]
+    ) -> None:
         self._execute = execute
+        self._hand_back = hand_back
         # A dict, for its order. An entry that is on its way back may be in flight a second time already.
         self._in_flight: dict[Delivery, None] = {}
         self._none = asyncio.Event()
@@ -109,19 +79,37 @@ class Deliveries:
                 return True
         return False
 
-    def start(self, entry: Entry, slots: Slots) -> None:
-        """Begin with a delivery, in one slot that the caller has taken; the slot is freed at its end."""
+    def start(self, entry: Entry, places: Places, asked: "asyncio.Future[bool] | None" = None) -> None:
+        """Begin with a delivery, in one place that the caller has taken; the place is freed at its end.
+
+        Args:
+            entry: as it was delivered.
+            places: of its lane.
+            asked: where the caller has taken a slot only: its permit, which is waited for. It is in flight all the
+                while, so that its lease is renewed.
+        """
         delivery = Delivery(entry)
         self._in_flight[delivery] = None
         self._none.clear()
-        delivery.task = asyncio.get_running_loop().create_task(self._run(delivery, slots))
+        delivery.task = asyncio.get_running_loop().create_task(self._run(delivery, places, asked))
 
-    async def _run(self, delivery: Delivery, slots: Slots) -> None:
+    async def _run(self, delivery: Delivery, places: Places, asked: "asyncio.Future[bool] | None") -> None:
+        permitted = asked is None
         try:
-            await self._execute(delivery)
+            if asked is not None:
+                permitted = await places.granted(asked)
+            if permitted:
+                await self._execute(delivery)
+            else:
+                # A drain has begun before its turn came.
+                delivery.settling = True
+                await self._hand_back(delivery)
         finally:
             del self._in_flight[delivery]
-            slots.release()
+            if permitted:
+                places.release()
+            else:
+                places.release_slot()
             if not self._in_flight:
                 self._none.set()
 

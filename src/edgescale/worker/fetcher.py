@@ -1,4 +1,4 @@
-"""The fetcher: brings new entries of one stream into free slots."""
+"""The fetcher: brings new entries of one stream into free places."""
 
 import asyncio
 
@@ -8,7 +8,8 @@ from edgescale.broker.model import Entry
 from edgescale.broker.unheard import NOTHING_HEARD
 from edgescale.errors import EdgeScaleError
 from edgescale.telemetry.progress import Progress
-from edgescale.worker.deliveries import Deliveries, Slots
+from edgescale.worker.deliveries import Deliveries
+from edgescale.worker.places import Places
 
 BATCH_MAX = 128
 
@@ -20,7 +21,9 @@ class Fetcher:
         broker: whose stream is read.
         reader: a connection of its own, for it waits at the server.
         deliveries: where entries are started.
-        slots: of the lane; never is an entry fetched that could not be started at once.
+        places: of the lane. What is there is fetched only as far as it can be started at once. Who waits at the server
+            for a first entry holds a slot and no permit, or idle lanes would keep the others from running; so that one
+            entry, when it comes, may have to wait for its permit here.
         partition: of the stream.
         lane: of the stream.
         consumer: this worker's name.
@@ -33,7 +36,7 @@ class Fetcher:
         broker: Broker,
         reader: Connection,
         deliveries: Deliveries,
-        slots: Slots,
+        places: Places,
         *,
         partition: int,
         lane: str,
@@ -44,7 +47,7 @@ class Fetcher:
         self._broker = broker
         self._reader = reader
         self._deliveries = deliveries
-        self._slots = slots
+        self._places = places
         self._place = (partition, lane, consumer)
         self._block_ms = block_ms
         self._progress = progress
@@ -58,29 +61,41 @@ class Fetcher:
         Raises:
             BrokerUnavailable: Redis is away.
         """
-        taken = await self._take(BATCH_MAX)
-        if taken and not await self._fetch(taken, block_ms=0):
-            # Only one slot is kept while waiting, so that reclaimed entries find room in the others.
-            taken = await self._take(1)
-            if taken:
-                await self._fetch(taken, block_ms=self._block_ms)
-
-    async def _take(self, most: int) -> int:
         with self._progress.waiting():
-            return await self._slots.take(most)
+            taken = await self._places.take(BATCH_MAX)
+        if taken and not await self._fetch(taken):
+            # Only one slot is kept while waiting, so that reclaimed entries find room in the others.
+            await self._fetch_first()
 
-    async def _fetch(self, taken: int, *, block_ms: int) -> int:
+    async def _fetch(self, taken: int) -> int:
         started = 0
         try:
-            for entry in await self._next(taken, block_ms=block_ms):
-                # The group was lost and made anew: what is running here already comes as if it were new.
-                if self._deliveries.adopt(entry):
-                    continue
-                self._deliveries.start(entry, self._slots)
-                started += 1
+            for entry in await self._next(taken, block_ms=0):
+                started += self._begin(entry)
         finally:
-            self._slots.release(taken - started)
+            self._places.release(taken - started)
         return started
+
+    async def _fetch_first(self) -> None:
+        with self._progress.waiting():
+            if not await self._places.take_slot():
+                return
+        begun = False
+        try:
+            for entry in await self._next(1, block_ms=self._block_ms):
+                # Its permit is asked for before this fetcher asks for more: so no second entry can wait beside it.
+                begun = self._begin(entry, alone=True)
+        finally:
+            if not begun:
+                self._places.release_slot()
+
+    def _begin(self, entry: Entry, *, alone: bool = False) -> bool:
+        """Start the entry, in a place or in a slot alone; False when it is running here already."""
+        # The group was lost and made anew: what is running here already comes as if it were new.
+        if self._deliveries.adopt(entry):
+            return False
+        self._deliveries.start(entry, self._places, self._places.ask() if alone else None)
+        return True
 
     async def _next(self, count: int, *, block_ms: int) -> list[Entry]:
         """What a failed read has brought after all, or else what is new."""

@@ -8,7 +8,8 @@ from edgescale.chance import Chance
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
 from edgescale.telemetry.progress import Progress
-from edgescale.worker.deliveries import Deliveries, Slots
+from edgescale.worker.deliveries import Deliveries
+from edgescale.worker.places import Places
 
 BATCH_MAX = 32
 START = "0-0"
@@ -22,7 +23,7 @@ class Reclaimer:
     Args:
         broker: whose stream is swept.
         deliveries: where entries are started.
-        slots: of the lane; no entry is claimed that could not be started at once.
+        places: of the lane; no entry is claimed that could not be started at once.
         chance: jitter, so that workers do not sweep in step.
         partition: of the stream.
         lane: of the stream.
@@ -36,7 +37,7 @@ class Reclaimer:
         self,
         broker: Broker,
         deliveries: Deliveries,
-        slots: Slots,
+        places: Places,
         chance: Chance,
         *,
         partition: int,
@@ -48,7 +49,7 @@ class Reclaimer:
     ) -> None:
         self._broker = broker
         self._deliveries = deliveries
-        self._slots = slots
+        self._places = places
         self._chance = chance
         self._partition = partition
         self._lane = lane
@@ -60,7 +61,7 @@ class Reclaimer:
         self._log = get_log()
 
     async def step(self) -> None:
-        """One round: a pause, then the whole pending list, as far as slots allow.
+        """One round: a pause, then the whole pending list, as far as places allow.
 
         Raises:
             BrokerUnavailable: Redis is away; the sweep goes on from its cursor.
@@ -72,7 +73,7 @@ class Reclaimer:
     async def _claim_some(self) -> bool:
         """Claim once; True when the sweep has not come to the list's end."""
         with self._progress.waiting():
-            taken = await self._slots.take(BATCH_MAX)
+            taken = await self._places.take(BATCH_MAX)
         if not taken:
             return False
         started = 0
@@ -86,8 +87,8 @@ class Reclaimer:
                 if self._deliveries.adopt(entry):
                     continue
                 self._log.info(Event.TASK_RECLAIMED, lane=self._lane, entry=entry.entry_id, deliveries=entry.deliveries)
-                self._deliveries.start(entry, self._slots)
+                self._deliveries.start(entry, self._places)
                 started += 1
         finally:
-            self._slots.release(taken - started)
+            self._places.release(taken - started)
         return self._cursor != START

@@ -1,28 +1,30 @@
 """One worker process: its duties, and how they end."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from edgescale.broker.broker import Broker
 from edgescale.broker.connection import Connection
-from edgescale.broker.inspect import check_server
 from edgescale.broker.keys import Keys
 from edgescale.broker.model import GiveBack
-from edgescale.broker.reconnect import keep_running, persist
+from edgescale.broker.reconnect import keep_running
 from edgescale.chance import Chance
 from edgescale.config import Settings
 from edgescale.envelope import REQUEST_ID_FIELD
-from edgescale.errors import EdgeScaleError, Unavailable
+from edgescale.errors import EdgeScaleError
 from edgescale.handlers.registry import Registry
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
 from edgescale.telemetry.progress import MARGIN_MS, Loops, Progress, Readiness
-from edgescale.worker.deliveries import Deliveries, Delivery, Slots
+from edgescale.worker.deliveries import Deliveries, Delivery
 from edgescale.worker.executor import Executor
 from edgescale.worker.fetcher import Fetcher
-from edgescale.worker.janitor import Janitor
+from edgescale.worker.fitness import until_fit
+from edgescale.worker.janitor import Janitor, Retention
+from edgescale.worker.places import Places, Slots
 from edgescale.worker.reclaimer import Reclaimer
 from edgescale.worker.renewer import Renewer
+from edgescale.worker.share import Share
 
 
 class Worker:
@@ -30,17 +32,20 @@ class Worker:
 
     Args:
         connection: to the server; each reader gets one of its own from it.
+        keys: names of everything there.
         broker: takes outcomes, gives entries.
         registry: the handlers.
         settings: lanes and their slots, lease, sweep, attempts, grace.
         chance: jitter.
         consumer: this worker's name in the groups; unlike any other, ever, for it is what fences its claims.
         lanes: the slots of each lane.
+        share: of these lanes; how many tasks run at once, and whose turn it is.
     """
 
     def __init__(
         self,
         connection: Connection,
+        keys: Keys,
         broker: Broker,
         registry: Registry,
         settings: Settings,
@@ -48,19 +53,22 @@ class Worker:
         *,
         consumer: str,
         lanes: Mapping[str, int],
+        share: Share,
     ) -> None:
         self.consumer = consumer
         self.deliveries = Deliveries(
-            Executor(broker, registry, settings, chance, consumer=consumer).execute,
+            Executor(broker, registry, settings, chance, consumer=consumer).execute, self._give_back
         )
         self._connection = connection
+        self._keys = keys
         self._broker = broker
         self._registry = registry
         self._settings = settings
         self._chance = chance
         self._loops = Loops(timeout_ms=settings.redis_timeout_ms)
         self._takes_work = False
-        self._lanes = {lane: Slots(total) for lane, total in lanes.items()}
+        self._lanes = {lane: Places(lane, Slots(total), share) for lane, total in lanes.items()}
+        self._scarce = share.total < sum(lanes.values())
         self._stop = asyncio.Event()
         self._stop_renewing = asyncio.Event()
         self._log = get_log()
@@ -77,8 +85,8 @@ class Worker:
         if not self._stop.is_set():
             self._log.info(Event.SERVICE_DRAINING, consumer=self.consumer, in_flight=len(self.deliveries))
             self._stop.set()
-            for slots in self._lanes.values():
-                slots.close()
+            for places in self._lanes.values():
+                places.close()
 
     async def run(self, *, on_ready: Callable[[str], None] = lambda _: None) -> None:
         """Serve until `stop` is called, then drain.
@@ -92,7 +100,7 @@ class Worker:
         Raises:
             ConfigError: the server is not fit to work with.
         """
-        if not await self._until_fit():
+        if not await until_fit(self._connection, self._broker, self._settings, self._chance, self._stop):
             return
         self._takes_work = True
         on_ready(self.consumer)
@@ -117,36 +125,6 @@ class Worker:
                 self._stop_renewing.set()
         self._log.info(Event.SERVICE_STOPPED, consumer=self.consumer)
 
-    async def _until_fit(self) -> bool:
-        """Wait for a server that can be worked with; False when a stop was asked for before there was one."""
-        waits = False
-
-        async def check() -> None:
-            nonlocal waits
-            try:
-                await check_server(self._connection, self._settings)
-                # Before the first entry is taken: it may not be due yet.
-                asked = self._broker.clock.ask()
-                self._broker.clock.heard(await self._connection.now_ms(), asked)
-            except Unavailable as error:
-                if not waits:
-                    # Or nobody could tell a worker that waits from one that has nothing to do.
-                    self._log.warning(Event.BROKER_LOST, duty="start", error=str(error), cause=repr(error.__cause__))
-                waits = True
-                raise
-            if waits:
-                self._log.info(Event.BROKER_FOUND, duty="start")
-
-        checking = asyncio.create_task(persist(check, self._chance, patience_ms=float("inf")))
-        stopped = asyncio.create_task(self._stop.wait())
-        await asyncio.wait([checking, stopped], return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if checking.done():
-            checking.result()
-            return True
-        checking.cancel()
-        return False
-
     async def _work(self) -> None:
         """Take work until stopped, and have nothing of it left when the grace is over."""
         async with asyncio.TaskGroup() as duties:
@@ -163,34 +141,47 @@ class Worker:
         """Fetch and reclaim on every lane of every partition, and tidy up, until stopped."""
         janitor = Janitor(
             self._connection,
-            Keys(self._settings.partitions),
+            self._keys,
             self._chance,
             lanes=list(self._lanes),
-            silence_ms=self._settings.consumer_retention_ms,
+            retention=Retention(
+                self._settings.consumer_retention_ms,
+                self._settings.agent_retention_ms,
+                self._settings.dead_letter_retention_ms,
+            ),
             stop=self._stop,
         )
         async with asyncio.TaskGroup() as duties:
             duties.create_task(keep_running("janitor", janitor.step, self._chance, stop=self._stop))
-            for lane, slots in self._lanes.items():
-                turnover = self._turnover(lane)
-                for partition in range(self._settings.partitions):
-                    duties.create_task(self._fetch(partition, lane, slots, turnover))
-                    duties.create_task(self._reclaim(partition, lane, slots, turnover))
+            turnovers = self._turnovers()
+            for partition in range(self._settings.partitions):
+                for lane, places in self._lanes.items():
+                    turnover = turnovers[lane]
+                    duties.create_task(self._fetch(partition, lane, places, turnover))
+                    duties.create_task(self._reclaim(partition, lane, places, turnover))
 
-    def _turnover(self, lane: str) -> Progress:
-        """What the lane's loops are judged by while they wait for a slot: some delivery must end within its timeout."""
-        policies = [self._registry.policy(handler.kind) for handler in self._registry if handler.lane == lane]
+    def _turnovers(self) -> Mapping[str, Progress]:
+        """What each lane's loops are judged by while they wait for a place.
+
+        Some delivery that has such a place, of their own lane or of the whole worker, must end within its timeout.
+        """
+        if self._scarce:
+            return dict.fromkeys(self._lanes, self._turnover(self._lanes))
+        return {lane: self._turnover([lane]) for lane in self._lanes}
+
+    def _turnover(self, lanes: Iterable[str]) -> Progress:
+        policies = [self._registry.policy(handler.kind) for handler in self._registry if handler.lane in lanes]
         timeouts = [policy.filled(self._settings).timeout_ms for policy in policies]
         longest_ms = max(timeouts, default=self._settings.handler_timeout_ms)
         return Progress(longest_ms + self._settings.redis_timeout_ms + MARGIN_MS)
 
-    async def _fetch(self, partition: int, lane: str, slots: Slots, turnover: Progress) -> None:
+    async def _fetch(self, partition: int, lane: str, places: Places, turnover: Progress) -> None:
         reader = self._connection.for_blocking(self._settings.redis_block_ms)
         fetcher = Fetcher(
             self._broker,
             reader,
             self.deliveries,
-            slots,
+            places,
             partition=partition,
             lane=lane,
             consumer=self.consumer,
@@ -204,11 +195,11 @@ class Worker:
         finally:
             await reader.close()
 
-    async def _reclaim(self, partition: int, lane: str, slots: Slots, turnover: Progress) -> None:
+    async def _reclaim(self, partition: int, lane: str, places: Places, turnover: Progress) -> None:
         reclaimer = Reclaimer(
             self._broker,
             self.deliveries,
-            slots,
+            places,
             self._chance,
             partition=partition,
             lane=lane,

@@ -12,14 +12,18 @@ from edgescale.harness.history import NS_PER_MS, Event, History
 class _Worker:
     """What is known of one incarnation at one moment."""
 
-    def __init__(self, slots: Mapping[str, int]) -> None:
+    def __init__(self, slots: Mapping[str, int], slots_max: int) -> None:
         self.slots = slots
+        self._slots_max = slots_max or FOREVER
         self.paused = False
         self.in_flight: dict[str, set[int]] = {lane: set() for lane in slots}
 
     def free(self, lane: str) -> int:
-        """How many slots of the lane are free."""
-        return 0 if self.paused else self.slots.get(lane, 0) - len(self.in_flight.get(lane, ()))
+        """How many slots of the lane are free; none where the worker has as much in its hands as it may run."""
+        held = sum(len(in_flight) for in_flight in self.in_flight.values())
+        if self.paused or held >= self._slots_max:
+            return 0
+        return self.slots.get(lane, 0) - len(self.in_flight.get(lane, ()))
 
 
 class Capacity:
@@ -132,7 +136,8 @@ class Capacity:
         """Note who lives; whether the event had to do with that."""
         match event.operation:
             case "ready" if event.name.startswith(WORKERS):
-                self._workers.setdefault(event.actor, _Worker(parse_slots(event.text("slots")) or self._terms.slots))
+                slots = parse_slots(event.text("slots")) or self._terms.slots
+                self._workers.setdefault(event.actor, _Worker(slots, self._terms.slots_max))
             case "stopping" | "stopped":
                 self._workers.pop(event.actor, None)
             case "crash" | "stop":
@@ -156,7 +161,7 @@ class Capacity:
         worker = self._workers.get(event.actor)
         if worker is not None and lane in worker.in_flight:
             worker.in_flight[lane].add(event.index)
-            self._weigh(event.time_ns, [lane])
+            self._weigh(event.time_ns, self._concerned(worker, lane))
 
     def _finish(self, event: Event, start: Event) -> None:
         """A slot became free, unless the event is a renewal that was granted."""
@@ -166,7 +171,11 @@ class Capacity:
         entry = self._entries.find(start)
         if worker is not None and entry is not None and entry.lane in worker.in_flight:
             worker.in_flight[entry.lane] -= {delivery.event.index for delivery in entry.deliveries}
-            self._weigh(event.time_ns, [entry.lane])
+            self._weigh(event.time_ns, self._concerned(worker, entry.lane))
+
+    def _concerned(self, worker: _Worker, lane: str) -> Iterable[str]:
+        """The lanes that a place of this one counts for, where lanes share places."""
+        return worker.slots if self._terms.slots_max else [lane]
 
     def _with_room(self, lane: str) -> list[str]:
         """Who could take an entry.

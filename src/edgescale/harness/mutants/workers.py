@@ -32,7 +32,7 @@ WORKER_MUTANTS = (
         "no_reclaim",
         "P4",
         "Nobody looks for the entries of workers that fell silent.",
-        (Edit(f"{WORKER}._take_work", "duties.create_task(self._reclaim(partition, lane, slots, turnover))", "pass"),),
+        (Edit(f"{WORKER}._take_work", "duties.create_task(self._reclaim(partition, lane, places, turnover))", "pass"),),
     ),
     # Seen after an outage: each failed read costs the lane slots, until none is left.
     Mutant(
@@ -42,8 +42,8 @@ WORKER_MUTANTS = (
         (
             Edit(
                 "edgescale.worker.fetcher.Fetcher._fetch",
-                "        finally:\n            self._slots.release(taken - started)\n",
-                "        except Exception:\n            raise\n        self._slots.release(taken - started)\n",
+                "        finally:\n            self._places.release(taken - started)\n",
+                "        except Exception:\n            raise\n        self._places.release(taken - started)\n",
             ),
         ),
     ),
@@ -237,12 +237,12 @@ WORKER_MUTANTS = (
             Edit(
                 f"{WORKER}.stop",
                 "            self._stop.set()\n"
-                "            for slots in self._lanes.values():\n"
-                "                slots.close()\n",
+                "            for places in self._lanes.values():\n"
+                "                places.close()\n",
                 "            later = asyncio.get_running_loop().call_later\n"
                 "            later(10, self._stop.set)\n"
-                "            for slots in self._lanes.values():\n"
-                "                later(10, slots.close)\n",
+                "            for places in self._lanes.values():\n"
+                "                later(10, places.close)\n",
             ),
         ),
     ),

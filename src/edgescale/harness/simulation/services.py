@@ -14,6 +14,7 @@ from edgescale.handlers.base import Handler
 from edgescale.handlers.registry import Registry
 from edgescale.harness.simulation.node import Node, SimulatedChance
 from edgescale.harness.simulation.recorded import RecordingBroker, RecordingHandler, RecordingInbox
+from edgescale.harness.simulation.recorded_share import share_of
 from edgescale.harness.simulation.server import URL
 from edgescale.ingestion.intake import Intake
 from edgescale.ingestion.service import IngestionService
@@ -181,7 +182,10 @@ def start_worker(world: "World", name: str) -> WorkerLife:
         for handler in world.handlers(parts)
     )
     lanes = world.settings.worker_lanes
-    worker = Worker(connection, broker, registry, world.settings, chance, consumer=consumer, lanes=lanes)
+    share = share_of(world, node)
+    worker = Worker(
+        connection, world.keys, broker, registry, world.settings, chance, consumer=consumer, lanes=lanes, share=share
+    )
     slots = ",".join(f"{lane}={count}" for lane, count in lanes.items())
 
     async def work() -> None:

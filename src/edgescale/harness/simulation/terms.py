@@ -39,6 +39,8 @@ def header_of(plan: Plan, settings: Settings, loss_window_ms: int) -> Header:
         partitions=settings.partitions,
         caps={lane: settings.cap_of(lane) for lane in LANES},
         slots=settings.worker_lanes,
+        weights=settings.weights,
+        slots_max=settings.worker_slots_max,
         durability=loss_window_ms if lossy and loss_window_ms else "none",
     )
     return Header(seed=plan.seed, plan=plan.digest(), terms=terms, bounds=BOUNDS)

@@ -1,0 +1,50 @@
+"""What a worker waits for before it takes work: a server that can be worked with."""
+
+import asyncio
+
+from edgescale.broker.broker import Broker
+from edgescale.broker.connection import Connection
+from edgescale.broker.inspect import check_server
+from edgescale.broker.reconnect import persist
+from edgescale.chance import Chance
+from edgescale.config import Settings
+from edgescale.errors import Unavailable
+from edgescale.telemetry.events import Event
+from edgescale.telemetry.logs import get_log
+
+
+async def until_fit(
+    connection: Connection, broker: Broker, settings: Settings, chance: Chance, stop: asyncio.Event
+) -> bool:
+    """Wait for a server that can be worked with; False when a stop was asked for before there was one.
+
+    Raises:
+        ConfigError: the server is there, and not fit.
+    """
+    waits, log = False, get_log()
+
+    async def check() -> None:
+        nonlocal waits
+        try:
+            await check_server(connection, settings)
+            # Before the first entry is taken: it may not be due yet.
+            asked = broker.clock.ask()
+            broker.clock.heard(await connection.now_ms(), asked)
+        except Unavailable as error:
+            if not waits:
+                # Or nobody could tell a worker that waits from one that has nothing to do.
+                log.warning(Event.BROKER_LOST, duty="start", error=str(error), cause=repr(error.__cause__))
+            waits = True
+            raise
+        if waits:
+            log.info(Event.BROKER_FOUND, duty="start")
+
+    checking = asyncio.create_task(persist(check, chance, patience_ms=float("inf")))
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait([checking, stopped], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if checking.done():
+        checking.result()
+        return True
+    checking.cancel()
+    return False
