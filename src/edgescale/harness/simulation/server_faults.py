@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgescale.broker.connection import Connection
 from edgescale.broker.dead_letters import DeadLetters
+from edgescale.broker.fence import Fence
 from edgescale.broker.keys import GROUP
 from edgescale.envelope import ENVELOPE_FIELD, REQUEST_ID_FIELD, Envelope
 from edgescale.errors import EdgeScaleError
@@ -170,7 +171,8 @@ async def replay_dead(world: "World", fault: Fault) -> AsyncIterator[None]:
 async def _replay_all(world: "World", name: str) -> None:
     """Replay what is there, from a process of its own; where Redis is away, that is that."""
     node, chance = world.new_node(name)
-    connection = Connection(URL, timeout_ms=world.settings.redis_timeout_ms)
+    fence = Fence.of(world.settings)
+    connection = Connection(URL, timeout_ms=world.settings.redis_timeout_ms, fence=fence)
     letters = DeadLetters(connection, world.keys, world.settings, chance)
 
     async def operate() -> None:
