@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgescale.harness.simulation.world import World
 
 LANES = ("heartbeat", "text", "file")
-STORE = "store"
+STORE, REPLICA = "store", "replica"
 LETTERS_MAX = 1_000
 
 
@@ -56,6 +56,15 @@ async def failover(world: "World", fault: Fault) -> AsyncIterator[None]:
     del fault
     async with _down(world, "replicated"):
         yield
+
+
+@fault(27, REPLICA, lasts=(200, 4_000))
+async def replica_away(world: "World", fault: Fault) -> AsyncIterator[None]:
+    """The replica hears nothing for a while: a server that fails over to it loses all that came since."""
+    del fault
+    world.server.model.cut_off_replica()
+    yield
+    world.server.model.join_replica()
 
 
 @fault(14, REDIS, lasts=(200, 3_000), options={"state": ["read_only", "master_down", "out_of_memory", "busy"]})

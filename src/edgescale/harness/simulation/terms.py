@@ -39,6 +39,7 @@ def header_of(plan: Plan, settings: Settings, loss_window_ms: int) -> Header:
         partitions=settings.partitions,
         caps={lane: settings.cap_of(lane) for lane in LANES},
         slots=settings.worker_lanes,
-        durability=loss_window_ms if lossy and loss_window_ms else "none",
+        # Strict forgives nothing, whatever befalls the server.
+        durability=loss_window_ms if lossy and loss_window_ms and settings.durability != "strict" else "none",
     )
     return Header(seed=plan.seed, plan=plan.digest(), terms=terms, bounds=BOUNDS)
