@@ -1,4 +1,4 @@
-"""A server and its replica, both of the test's own."""
+"""A server and its replica, both of the test's own, and the link between them."""
 
 import asyncio
 import os
@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from edgescale.broker.connection import Connection
 from edgescale.local.valkey import EmbeddedValkey
+from tests.proxy import Proxy
 from tests.servers import own_server
 from tests.support import eventually
 
@@ -26,10 +28,11 @@ async def ask(server: EmbeddedValkey, *words: str | int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A primary that syncs before it replies, and its replica."""
+    """A primary that syncs before it replies, and its replica, which follows it through a proxy."""
 
     primary: EmbeddedValkey
     replica: EmbeddedValkey
+    link: Proxy
 
     def freeze(self) -> None:
         """Have the replica stand still: it hears nothing, and nobody is told."""
@@ -43,7 +46,7 @@ class Pair:
 
     async def follow(self) -> None:
         """Have the replica follow the primary, and wait until it acknowledges."""
-        await ask(self.replica, "REPLICAOF", "127.0.0.1", self.primary.port)
+        await ask(self.replica, "REPLICAOF", "127.0.0.1", urlsplit(self.link.url).port or 0)
         await eventually(self._acknowledges, timeout_s=20)
 
     async def _acknowledges(self) -> bool:
@@ -54,6 +57,10 @@ class Pair:
         finally:
             await connection.close()
 
+    def cut(self) -> None:
+        """Have the replica hear nothing: unlike one that is frozen, it will never have what is sent meanwhile."""
+        self.link.darken()
+
     async def part(self) -> None:
         """Have the replica be a primary of its own, with what it has."""
         await ask(self.replica, "REPLICAOF", "NO", "ONE")
@@ -61,7 +68,6 @@ class Pair:
     async def fail_over(self) -> None:
         """The primary dies, and the replica takes its place."""
         await self.primary.kill()
-        self.thaw()
         await self.part()
 
 
@@ -73,7 +79,9 @@ async def paired(name: str, directory: Path) -> AsyncIterator[Pair]:
         name: of the kind of server; see `own_server`.
         directory: for the data of both.
     """
-    pair = Pair(own_server(name, directory / "primary"), own_server(name, directory / "replica"))
+    primary = own_server(name, directory / "primary")
+    pair = Pair(primary, own_server(name, directory / "replica"), Proxy(primary.url))
+    await pair.link.start()
     try:
         await asyncio.gather(pair.primary.start(), pair.replica.start())
         # Or it would wait for further replicas before it sends the data.
@@ -83,3 +91,4 @@ async def paired(name: str, directory: Path) -> AsyncIterator[Pair]:
     finally:
         # A polite stop would wait for the replica.
         await asyncio.gather(pair.primary.kill(), pair.replica.kill())
+        await pair.link.close()

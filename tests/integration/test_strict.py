@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from edgescale.broker.connection import Connection
+from edgescale.broker.fence import Fence
+from edgescale.broker.script import Script
 from edgescale.errors import BrokerUnavailable
 from edgescale.telemetry.events import Event
 from tests.pairs import Pair, ask, paired
@@ -115,7 +118,7 @@ async def test_a_failover_takes_nothing_that_was_acknowledged(pair: Pair) -> Non
     async with strict(pair) as rig:
         senders = [asyncio.create_task(keep_submitting(rig, f"sender-{number}")) for number in range(8)]
         await eventually(lambda: len(accepted) > 200)
-        pair.freeze()
+        pair.cut()
         await asyncio.wait(senders, return_when=asyncio.FIRST_EXCEPTION)
         await pair.fail_over()
         await all_of(senders)
@@ -173,3 +176,64 @@ async def test_standard_writes_no_fence(pair: Pair) -> None:
     async with open_rig(pair.primary.url) as rig:
         await rig.submit("r1")
         assert await rig.connection.command("EXISTS", rig.keys.fence(0)) == 0
+
+
+async def test_a_failover_takes_no_end_that_a_caller_was_told(pair: Pair) -> None:
+    told: dict[str, str] = {}
+
+    async def keep_asking(rig: Rig, request_id: str) -> None:
+        while request_id not in told:
+            record = await rig.broker.lookup(request_id)
+            assert record is not None
+            if record.terminal:
+                told[request_id] = record.state
+
+    async with strict(pair) as worker, strict(pair) as reader:
+        names = [f"r{number}" for number in range(50)]
+        entries = await worker.submit_and_take(*names)
+        asking = [asyncio.create_task(keep_asking(reader, name)) for name in names]
+        for entry in entries[:20]:
+            await worker.broker.settle("worker-1", settlement(entry))
+        await eventually(lambda: len(told) == 20)
+        pair.cut()
+        settling = [asyncio.create_task(worker.broker.settle("worker-1", settlement(entry))) for entry in entries[20:]]
+        await eventually(lambda: _stored(worker, names[-1]))
+        await asyncio.wait(asking, return_when=asyncio.FIRST_EXCEPTION)
+        for task in (*settling, *asking):
+            task.cancel()
+        await all_of([*settling, *asking])
+        await pair.fail_over()
+    async with open_rig(pair.replica.url) as rig:
+        kept = {name: (await rig.fields(name))[b"state"].decode() for name in told}
+        assert kept == told
+
+
+async def test_a_call_that_is_broken_off_midway_shifts_no_reply(pair: Pair) -> None:
+    fence = Fence(replicas=1, timeout_ms=5_000)
+    connection = Connection(pair.primary.url, timeout_ms=10_000, connections_max=1, fence=fence)
+    keys = ["edgescale:{p0}:task:r1"]
+    args = ["workers", "edgescale:{p0}:stream:", ""]
+    assert await connection.run(Script.load("lookup"), keys, args) == [[]]
+    pair.freeze()
+    for _ in range(5):
+        call = asyncio.create_task(connection.run(Script.load("lookup"), keys, args))
+        await eventually(lambda: _waits(pair))
+        call.cancel()
+        await asyncio.wait([call])
+        assert await connection.command("ECHO", "mine") == b"mine"
+    pair.thaw()
+    assert await connection.run(Script.load("lookup"), keys, args) == [[]]
+    await connection.close()
+
+
+async def _waits(pair: Pair) -> bool:
+    return "blocked_clients:1" in await ask(pair.primary, "INFO", "clients")
+
+
+async def test_a_command_that_is_refused_among_others_shifts_no_reply(pair: Pair) -> None:
+    pool = Connection(pair.primary.url, timeout_ms=1_000, connections_max=1)._pool
+    one, refused, three = await pool.exchange_all(("ECHO", "one"), ("NO-SUCH-COMMAND",), ("ECHO", "three"))
+    assert (one, three) == (b"one", b"three")
+    assert isinstance(refused, Exception)
+    assert await pool.exchange("ECHO", "four") == b"four"
+    await pool.close()

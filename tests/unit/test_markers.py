@@ -98,6 +98,8 @@ SHOWN: dict[str, Callable[[], Story]] = {
     "wipe_survived": lambda: queued().tell("redis", "lost", what="all").deliver("r1"),
     "groups_survived": lambda: queued().tell("redis", "lost", what="groups").deliver("r1"),
     "entries_lost": lambda: queued().delete("r1", why="lost"),
+    "untold_lost": lambda: queued().delete("r1", why="lost").tell("redis", "lost", what="suffix"),
+    "told_kept": lambda: Story().cast().task("r1").after(1).tell("redis", "lost", what="suffix").final("r1"),
     "sleeper_woke": lambda: held().nemesis("pause", ONE).nemesis("resume", ONE).renew("r1"),
 }
 
@@ -164,6 +166,8 @@ ALMOST: dict[str, Callable[[], Story]] = {
     "rolled": lambda: Story().cast().tell(ONE, "stopped").cast("worker-2#2"),
     "outage_survived": lambda: held().tell("redis", "away").tell("redis", "serving"),
     "wipe_survived": lambda: queued().tell("redis", "lost", what="suffix").deliver("r1"),
+    "untold_lost": lambda: queued().delete("r1", why="lost").tell("redis", "lost", what="all"),
+    "told_kept": lambda: held().tell("redis", "lost", what="suffix").settle("r1").answer("r1").final("r1"),
     "sleeper_woke": lambda: held().nemesis("pause", ONE).renew("r1").nemesis("resume", ONE),
 }
 

@@ -41,8 +41,8 @@ class Fence:
         """The fence of these settings; None where nobody waits for replicas."""
         if settings.durability != "strict":
             return None
-        # A third of what a command may take, so that two fit in, where a script has to be sent again: who gives up at the
-        # server says why, a timeout of ours would not.
+        # A third of what a command may take, so that two fit in, where a script has to be sent again: who gives up at
+        # the server says why, a timeout of ours would not.
         return cls(settings.replicas_min, max(settings.redis_timeout_ms // 3, 1))
 
     def behind(self, script: Script, key: str) -> list[tuple[Argument, ...]]:

@@ -180,7 +180,10 @@ def _may_be_gone(history: History, task: Task) -> bool:
         if max(span.start_ns for span in spans) <= lost.time_ns:
             return True
         lived_from_ns = lost.time_ns
-    return any(span.end_ns >= task.entered_ns and losses.expired(span, history.end_ns) for span in [*task.settled, *task.stored])
+    return any(
+        span.end_ns >= task.entered_ns and losses.expired(span, history.end_ns)
+        for span in [*task.settled, *task.stored]
+    )
 
 
 def _invented(case: Case, history: History, tasks: Mapping[str, Task]) -> None:

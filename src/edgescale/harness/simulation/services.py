@@ -14,7 +14,7 @@ from edgescale.broker.inspect import LaneInspector
 from edgescale.handlers.base import Handler
 from edgescale.handlers.registry import Registry
 from edgescale.harness.simulation.node import Node, SimulatedChance
-from edgescale.harness.simulation.recorded import RecordingBroker, RecordingHandler, RecordingInbox
+from edgescale.harness.simulation.recorded import RecordingBroker, RecordingFence, RecordingHandler, RecordingInbox
 from edgescale.harness.simulation.server import URL
 from edgescale.ingestion.intake import Intake
 from edgescale.ingestion.service import IngestionService
@@ -109,7 +109,7 @@ def spawn_main(world: "World", node: Node, main: Coroutine[Any, Any, None]) -> a
 
 
 def _broker(world: "World", node: Node, chance: SimulatedChance) -> tuple[Connection, RecordingBroker]:
-    fence = Fence.of(world.settings)
+    fence = RecordingFence.around(Fence.of(world.settings), world.recorder, node.actor)
     connection = Connection(URL, timeout_ms=world.settings.redis_timeout_ms, fence=fence)
     collaborators = (connection, world.keys, world.settings, chance)
     return connection, RecordingBroker(world.recorder, node.actor, *collaborators)

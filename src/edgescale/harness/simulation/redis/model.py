@@ -190,7 +190,7 @@ class RedisModel(Recovery):
         self.executing = None
         session.tell_rest()
         self.log.commit()
-        # Since Redis 7.2, WAIT asks for what the client itself wrote; before, for all that there was at its last command.
+        # Since Redis 7.2, WAIT asks for what the client itself wrote; before, for all that was written by then.
         if not self.flavour.modern or len(self.log) > written:
             session.offset = len(self.log)
         self.waiters.serve()
