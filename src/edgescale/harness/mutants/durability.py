@@ -20,7 +20,7 @@ DURABILITY_MUTANTS = (
     Mutant(
         "no_fence_write",
         "P2",
-        "Replicas are waited for without a write of the connection's own, so that they seem to have what it never wrote.",
+        "Replicas are waited for without a write of one's own, so that they seem to have what others wrote.",
         (Edit(BEHIND, '("EVAL", BODY, 1, fence_of(key), LIVES_MS), ', ""),),
     ),
     # Seen when a caller reads a result in the moment between its writing and its acknowledgement.
