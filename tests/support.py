@@ -13,6 +13,7 @@ from edgescale.broker.broker import Broker
 from edgescale.broker.cancel import Canceller
 from edgescale.broker.connection import Connection, flat_dict
 from edgescale.broker.dead_letters import DeadLetters
+from edgescale.broker.fence import Fence
 from edgescale.broker.inbox import Inbox
 from edgescale.broker.keys import GROUP, Keys
 from edgescale.broker.model import Entry, Settlement, Submission, TerminalState
@@ -105,7 +106,8 @@ class Rig:
     def __init__(self, url: str, **changes: Any) -> None:
         self.settings = Settings(**{"redis_url": url, "redis_timeout_ms": 1_000, **changes})
         self.chance = SystemChance()
-        self.connection = Connection(url, timeout_ms=self.settings.redis_timeout_ms)
+        fence = Fence.of(self.settings)
+        self.connection = Connection(url, timeout_ms=self.settings.redis_timeout_ms, fence=fence)
         self.keys = Keys(self.settings.partitions)
         self.broker = Broker(self.connection, self.keys, self.settings, self.chance)
         self.agents = AgentRegistry(self.connection, self.keys, self.settings)

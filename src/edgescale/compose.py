@@ -14,6 +14,7 @@ from edgescale.broker.broker import Broker
 from edgescale.broker.cancel import Canceller
 from edgescale.broker.connection import Connection
 from edgescale.broker.dead_letters import DeadLetters
+from edgescale.broker.fence import Fence
 from edgescale.broker.inbox import Inbox
 from edgescale.broker.inspect import LaneInspector
 from edgescale.broker.keys import Keys
@@ -42,7 +43,8 @@ def consumer_name(chance: Chance) -> str:
 async def open_broker(settings: Settings, chance: Chance) -> AsyncIterator[tuple[Connection, Keys, Broker]]:
     """The connection, the names and the broker, closed at the end."""
     keys = Keys(settings.partitions)
-    connection = Connection(settings.redis_url, timeout_ms=settings.redis_timeout_ms)
+    fence = Fence.of(settings)
+    connection = Connection(settings.redis_url, timeout_ms=settings.redis_timeout_ms, fence=fence)
     try:
         yield connection, keys, Broker(connection, keys, settings, chance)
     finally:

@@ -27,6 +27,13 @@ class Settings(BaseSettings):
     redis_block_ms: Positive = Field(1_000, description="How long a worker's read waits at the server for entries.")
     redis_patience_ms: Positive = Field(3_000, description="How long a request is retried while Redis is away.")
     allow_eviction: bool = Field(False, description="Start although Redis may evict keys and lose tasks.")
+    durability: Literal["standard", "strict", "none"] = Field(
+        "standard", description="What must survive Redis; see durability.md."
+    )
+    replicas_min: Positive = Field(1, description="Replicas that must have what strict tells of.")
+    allow_unverified_durability: bool = Field(
+        False, description="Start strict although the server hides its appendfsync."
+    )
     partitions: Positive = Field(1, description="Hash-tag partitions; must never change while tasks are open.")
 
     lane_cap: Positive = Field(10_000, description="Tasks queued and running at which a lane refuses new ones.")

@@ -16,6 +16,7 @@ import pytest_asyncio
 from edgescale.chance import SystemChance
 from edgescale.client import Client
 from edgescale.config import Settings
+from edgescale.errors import ConfigError
 from edgescale.local.child import free_port
 from edgescale.local.http import Http
 from edgescale.local.stack import Stack
@@ -137,6 +138,12 @@ async def test_a_second_stack_cannot_have_the_same_ports(up: Up, tmp_path: Path)
     assert f"edgescale: grpc_bind: cannot listen on {up.grpc}; is another process using the port?" in told
     assert "Traceback" not in told
     assert alive(descendants(second.running.pid)) == []
+
+
+async def test_strict_is_refused_where_the_server_has_no_replicas(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, durability="strict")
+    with pytest.raises(ConfigError, match=r"^durability: strict needs replicas, .*--redis-url"):
+        Stack(settings, SystemChance(), embedded=True)
 
 
 async def test_a_data_directory_that_cannot_be_is_told_in_one_sentence(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -111,6 +111,16 @@ async def test_the_second_result_of_a_worker_that_was_given_its_entry_again_is_s
     assert await rig.broker.settle("worker-1", settlement(entry, result=b"first")) == "settled"
     assert await rig.broker.settle("worker-1", settlement(again, result=b"second")) == "superseded"
     assert await rig.broker.settle("worker-1", settlement(entry, result=b"first")) == "settled"
+
+
+@pytest.mark.parametrize("second", [{"state": "expired", "reason": "EXPIRED"}, {"result": b"another"}])
+async def test_a_second_outcome_of_the_same_attempt_is_superseded(rig: Rig, second: dict[str, Any]) -> None:
+    """A failover can undo a delivery, so that the entry comes again as the attempt that it was."""
+    [entry] = await rig.submit_and_take("r1")
+    first = settlement(entry)
+    assert await rig.broker.settle("worker-1", first) == "settled"
+    assert await rig.broker.settle("worker-1", settlement(entry, **second)) == "superseded"
+    assert await rig.broker.settle("worker-1", first) == "settled"
 
 
 async def test_a_superseded_worker_that_no_longer_owns_its_entry_leaves_it_alone(rig: Rig) -> None:

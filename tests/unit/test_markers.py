@@ -133,6 +133,8 @@ SHOWN: dict[str, Callable[[], Story]] = {
         for service, work in WORK.items()
     },
     "entries_lost": lambda: queued().delete("r1", why="lost"),
+    "untold_lost": lambda: queued().delete("r1", why="lost").tell("redis", "lost", what="suffix"),
+    "told_kept": lambda: Story().cast().task("r1").after(1).tell("redis", "lost", what="suffix").final("r1"),
     "sleeper_woke": lambda: held().nemesis("pause", ONE).nemesis("resume", ONE).renew("r1"),
 }
 
@@ -204,6 +206,8 @@ ALMOST: dict[str, Callable[[], Story]] = {
     "rolled": lambda: Story().cast().tell(ONE, "stopped").cast("worker-2#2"),
     "outage_survived": lambda: held().tell("redis", "away").tell("redis", "serving"),
     "wipe_survived": lambda: queued().tell("redis", "lost", what="suffix").deliver("r1"),
+    "untold_lost": lambda: queued().delete("r1", why="lost").tell("redis", "lost", what="all"),
+    "told_kept": lambda: held().tell("redis", "lost", what="suffix").settle("r1").answer("r1").final("r1"),
     "sleeper_woke": lambda: held().nemesis("pause", ONE).renew("r1").nemesis("resume", ONE),
 }
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgescale.harness.simulation.redis import REDIS_7_0, VALKEY_9, Flavour
 from edgescale.harness.simulation.redis import recovery as recovery_module
 from tests.redis_world import START_US, Client, World
 
@@ -172,6 +173,71 @@ def test_what_a_replica_acknowledged_survives_a_failover() -> None:
     assert client.replies() == [1]
     world.model.failover()
     assert world.client().do("GET", "k") == b"v"
+
+
+def test_a_replica_that_is_cut_off_acknowledges_nothing_and_does_not_have_it() -> None:
+    world = World(replicas=1, replica_lag_ms=50)
+    client = world.client()
+    client.do("SET", "early", "v")
+    world.sleep(100)
+    world.model.cut_off_replica()
+    client.do("SET", "late", "v")
+    client.send("WAIT", 1, 300)
+    world.sleep(299)
+    assert client.replies() == []
+    world.sleep(2)
+    assert client.replies() == [0]
+    world.model.failover()
+    assert world.client().do("KEYS", "*") == [b"early"]
+
+
+def test_a_replica_that_joins_again_acknowledges_what_it_missed() -> None:
+    world = World(replicas=1, replica_lag_ms=50)
+    client = world.client()
+    world.model.cut_off_replica()
+    client.do("SET", "k", "v")
+    client.send("WAIT", 1, 0)
+    world.sleep(200)
+    world.model.join_replica()
+    world.sleep(49)
+    assert client.replies() == []
+    world.sleep(2)
+    assert client.replies() == [1]
+    world.model.failover()
+    assert world.client().do("GET", "k") == b"v"
+
+
+def test_what_was_on_its_way_when_the_server_ended_does_not_arrive_while_it_is_down() -> None:
+    world = World(replicas=1, replica_lag_ms=50)
+    world.client().do("SET", "k", "v")
+    world.model.stop()
+    world.sleep(2 * SECOND_MS)
+    world.model.start(keep="replicated")
+    assert world.client().do("DBSIZE") == 0
+
+
+def test_what_was_not_synced_when_the_power_went_is_not_synced_while_it_is_off() -> None:
+    world = World()
+    world.client().do("SET", "k", "v")
+    world.model.stop()
+    world.sleep(5 * SECOND_MS)
+    world.model.start(keep="synced")
+    assert world.client().do("DBSIZE") == 0
+
+
+@pytest.mark.parametrize(("flavour", "reader"), [(VALKEY_9, 1), (REDIS_7_0, 0)], ids=["valkey", "redis"])
+def test_whoever_wrote_nothing_is_told_at_once_that_all_have_it_since_redis_7_2(flavour: Flavour, reader: int) -> None:
+    world = World(flavour=flavour, replicas=1, replica_lag_ms=50)
+    writer, other = world.client(), world.client()
+    writer.do("SET", "k", "v")
+    assert other.do("GET", "k") == b"v"
+    other.send("WAIT", 1, 10)
+    world.sleep(11)
+    assert other.replies() == [reader]
+    other.do("SET", "fence", "")
+    other.send("WAIT", 1, 10)
+    world.sleep(11)
+    assert other.replies() == [0]
 
 
 def test_wait_does_not_wait_for_replicas_that_do_not_exist_longer_than_told() -> None:

@@ -16,6 +16,8 @@ from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from edgescale.broker.exchanges import configured, create_group, run_script
+from edgescale.broker.fence import Fence
 from edgescale.broker.pool import Pool
 from edgescale.broker.script import Argument, Script
 from edgescale.errors import BrokerUnavailable, ConfigError, EdgeScaleError, GroupMissing, InternalError, Overloaded
@@ -50,11 +52,21 @@ class Connection:
         timeout_ms: for one command, its wait for a turn and connecting included.
         connections_max: how many commands may be on their way at once; further ones wait.
         block_ms: how long a command may wait at the server on top of that.
+        fence: under `strict`, what keeps a script's reply back until replicas have what it tells of; None for nothing.
     """
 
-    def __init__(self, url: str, *, timeout_ms: int, connections_max: int = 16, block_ms: int = 0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_ms: int,
+        connections_max: int = 16,
+        block_ms: int = 0,
+        fence: Fence | None = None,
+    ) -> None:
         self._url = url
         self._timeout_ms = timeout_ms
+        self._fence = fence
         # The margin keeps the client's clock from running out before the server's.
         self._patience_s = (block_ms + timeout_ms) / 1000
         self._pool = Pool(self._connections(), connections_max)
@@ -90,16 +102,11 @@ class Connection:
         """Run a script by its hash; a server that does not know it is sent the body.
 
         Raises:
-            BrokerUnavailable: no reply; the script may be sent again, as all ours may be repeated.
+            BrokerUnavailable: no reply, or too few replicas have what it tells of; the script may be sent again, as all
+                ours may be repeated.
             Overloaded: the server is out of memory and the script would use more.
         """
-        return await self._bounded(self._run(script, len(keys), *keys, *args))
-
-    async def _run(self, script: Script, *args: Argument) -> Any:
-        try:
-            return await self._pool.exchange("EVALSHA", script.sha, *args)
-        except foreign.NoScriptError:
-            return await self._pool.exchange("EVAL", script.body, *args)
+        return await self._bounded(run_script(self._pool, self._fence, script, keys, args))
 
     async def create_group(self, stream: str, group: str) -> bool:
         """Make a consumer group at the start of a stream, the stream too; False when it is there already.
@@ -107,16 +114,15 @@ class Connection:
         Raises:
             BrokerUnavailable: Redis is away.
         """
-        return await self._bounded(self._create_group(stream, group))
+        return await self._bounded(create_group(self._pool, stream, group))
 
-    async def _create_group(self, stream: str, group: str) -> bool:
-        try:
-            await self._pool.exchange("XGROUP", "CREATE", stream, group, "0", "MKSTREAM")
-        except foreign.ResponseError as error:
-            if str(error).startswith("BUSYGROUP"):
-                return False
-            raise
-        return True
+    async def configured(self, name: str) -> str | None:
+        """A setting of the server; None where it does not let us ask, or knows no such setting. Source: CONFIG GET.
+
+        Raises:
+            BrokerUnavailable: Redis is away.
+        """
+        return await self._bounded(configured(self._pool, name))
 
     async def now_ms(self) -> int:
         """Milliseconds since 1970 by the server's clock, which is the one that stamps entries.

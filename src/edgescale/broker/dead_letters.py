@@ -81,7 +81,12 @@ class DeadLetters(LetterReader):
         own = LetterId.parse(name)
         if own is None or own.partition >= self._keys.partitions:
             return False
-        return await self._connection.command("GET", self._keys.replayed(own.partition, own.entry_id)) is not None
+        dead = self._keys.dead(own.partition)
+        # The script asks for the mark first, and looks at neither task nor stream where there is no letter.
+        keys = [dead, dead, dead, self._keys.replayed(own.partition, own.entry_id)]
+        args: list[Argument] = [GROUP, own.entry_id, 0, self._settings.result_ttl_ms]
+        reply = await self._connection.run(self._replay, keys, args)
+        return bool(reply[0] == b"replayed")
 
     async def replay_all(
         self,

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from edgescale.broker.connection import Connection, flat_dict
+from edgescale.broker.durability import check_durability
 from edgescale.broker.keys import GROUP, Keys
 from edgescale.config import Settings
 from edgescale.errors import ConfigError, GroupMissing, InternalError
@@ -15,7 +16,7 @@ async def check_server(connection: Connection, settings: Settings) -> None:
     """Refuse a server that would lose tasks.
 
     Raises:
-        ConfigError: the server is too old, or may evict keys to make room.
+        ConfigError: the server is too old, may evict keys to make room, or keeps less than the durability profile says.
         BrokerUnavailable: Redis is away.
     """
     lines = (await connection.command("INFO")).decode().splitlines()
@@ -29,6 +30,7 @@ async def check_server(connection: Connection, settings: Settings) -> None:
             f"redis_url: the server's maxmemory-policy is {policy}, which drops tasks without a word when memory is "
             "short; set it to noeviction, or set EDGESCALE_ALLOW_EVICTION=true if losing tasks is acceptable"
         )
+    await check_durability(connection, info, settings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@
     edgescale:{pN}:result:<inbox>       channel  request ids whose result is stored
     edgescale:{pN}:agent:<agent_id>     hash     one agent; expires after silence
     edgescale:{pN}:agents               zset     agent ids by last-seen time
+    edgescale:{pN}:fence                string   written behind what replicas must have; expires
 
 All keys of a partition share the hash tag `{pN}` and so one slot of a cluster; N follows from the id.
 Source: Redis cluster specification, "Hash tags".
@@ -27,7 +28,7 @@ class Name(NamedTuple):
 
     Attributes:
         partition: that it belongs to.
-        family: stream, schedule, task, dead, replayed, result, agent or agents.
+        family: stream, schedule, task, dead, replayed, result, agent, agents or fence.
         rest: the lane, request id, letter, inbox or agent id; empty where the family has one name only.
     """
 
@@ -40,6 +41,11 @@ class Name(NamedTuple):
         """Read a name; None when it is not one of ours."""
         found = _NAME.fullmatch(key)
         return cls(int(found[1]), found[2], found[3]) if found else None
+
+
+def fence_of(key: str) -> str:
+    """The fence of the partition that a key of ours belongs to."""
+    return f"{key.partition('}')[0]}}}:fence"
 
 
 class Keys:
@@ -92,3 +98,7 @@ class Keys:
     def agents(self, partition: int) -> str:
         """The partition's agents by last-seen time."""
         return f"{self._tags[partition]}agents"
+
+    def fence(self, partition: int) -> str:
+        """What is written behind that which replicas must have; `fence_of` has it from any key."""
+        return f"{self._tags[partition]}fence"

@@ -37,7 +37,22 @@ class Pool:
         Raises:
             RedisError: redis-py's, or what its connection lets through of the network's.
         """
-        command = _packed(args)
+        [reply] = await self.exchange_all(args)
+        if isinstance(reply, foreign.ResponseError):
+            raise reply
+        return reply
+
+    async def exchange_all(self, *commands: tuple[Argument, ...]) -> list[Any]:
+        """Send commands in one go, over one connection, and read a reply to each; as `exchange`.
+
+        Returns:
+            The replies, in order. The server carries a command out whatever became of those before it: where it refused
+            one, the ResponseError stands in the place of the reply.
+
+        Raises:
+            RedisError: not all replies came, and the connection is closed.
+        """
+        packed = b"".join(map(_packed, commands))
         async with self._turns:
             connection = self._idle.pop() if self._idle else self._make()
             try:
@@ -45,8 +60,8 @@ class Pool:
                 if connection.is_connected and (connection in self._suspect or await connection.can_read()):
                     await connection.disconnect(nowait=True)
                 self._suspect.discard(connection)
-                await connection.send_packed_command(command, check_health=False)
-                return await connection.read_response()
+                await connection.send_packed_command(packed, check_health=False)
+                return [await _reply(connection) for _ in commands]
             except (foreign.ConnectionError, OSError):
                 self.suspect_all()
                 raise
@@ -69,6 +84,14 @@ class Pool:
     async def close(self) -> None:
         """Close all connections; commands on their way fail."""
         await asyncio.gather(*(connection.disconnect() for connection in self._made))
+
+
+async def _reply(connection: AbstractConnection) -> Any:
+    try:
+        return await connection.read_response()
+    except foreign.ResponseError as refusal:
+        # As good a reply as any: those to come are read, or the next command would be given one of them.
+        return refusal
 
 
 def _packed(args: tuple[Argument, ...]) -> bytes:

@@ -16,6 +16,8 @@ from edgescale.harness.workload import WORKLOADS, Scene, requests_of
 
 FAULTS_MAX = 7
 ATTEMPTS_MAX = 3
+# Of all runs, how many are strict.
+STRICT = 1 / 3
 # Without it a run may have nothing to say.
 ALWAYS = "steady"
 
@@ -26,6 +28,11 @@ def plan_of(seed: int) -> Plan:
     counts = {"ingestion": [1, 2, 2], "gateway": [0, 1, 1, 2], "worker": [2, 3, 3]}
     services = {kind: rng.choice(choices) for kind, choices in counts.items()}
     settings, redis = _settings(rng), _redis(rng)
+    # From a source of their own, so that what does not concern them is drawn as it would be without.
+    strict = Random(f"{seed}/strict")  # noqa: S311 - as above
+    if strict.random() < STRICT:
+        settings["durability"] = "strict"
+        redis = {"appendfsync": "always", "replicas": 1, "replica_lag_ms": strict.choice([0, 20, 100])}
     names = [f"{kind}-{number}" for kind, count in services.items() for number in range(1, count + 1)]
     load_ms = rng.choice([3_000, 4_000, 6_000])
     plan = Plan(
@@ -35,7 +42,7 @@ def plan_of(seed: int) -> Plan:
         redis=redis,
         clocks=_clocks(rng, [*names, "redis"]),
         requests=_requests(rng, names, load_ms, settings),
-        faults=_faults(rng, names, load_ms),
+        faults=_sorted([*_faults(rng, names, load_ms), *_replica_faults(strict, redis, load_ms)]),
     )
     return replace(plan, settings=settings | _share(rng))
 
@@ -83,7 +90,7 @@ def _requests(rng: Random, names: Sequence[str], load_ms: int, settings: dict[st
     return tuple(sorted(requests, key=lambda request: (request.at_ms, request.client)))
 
 
-def _faults(rng: Random, names: Sequence[str], load_ms: int) -> tuple[Fault, ...]:
+def _faults(rng: Random, names: Sequence[str], load_ms: int) -> list[Fault]:
     targets = [*names, "redis", "store", "services"]
     possible = [
         name for name, kind in FAULTS.items() if any(target.partition("-")[0] in kind.targets for target in targets)
@@ -91,5 +98,16 @@ def _faults(rng: Random, names: Sequence[str], load_ms: int) -> tuple[Fault, ...
     chosen = _half(rng, possible)
     count = rng.randrange(FAULTS_MAX + 1) if chosen else 0
     drawn = [rng.choice(chosen) for _ in range(count)]
-    faults = [FAULTS[name].draw(rng, name, until_ms=load_ms, targets=targets) for name in drawn]
+    return [FAULTS[name].draw(rng, name, until_ms=load_ms, targets=targets) for name in drawn]
+
+
+def _replica_faults(rng: Random, redis: dict[str, Option], load_ms: int) -> list[Fault]:
+    """Where there are replicas, what tells whether anybody waited for them: one is behind, and takes over."""
+    if "replicas" not in redis:
+        return []
+    drawn = [name for name in ("replica_away", "replica_away", "failover") if rng.random() < 2 / 3]
+    return [FAULTS[name].draw(rng, name, until_ms=load_ms, targets=["redis", "replica"]) for name in drawn]
+
+
+def _sorted(faults: list[Fault]) -> tuple[Fault, ...]:
     return tuple(sorted(faults, key=lambda fault: (fault.at_ms, fault.name)))

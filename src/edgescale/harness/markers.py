@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from edgescale.harness import evidence
 from edgescale.harness import evidence_of_cancels as cancels
+from edgescale.harness import evidence_of_durability as durability
 from edgescale.harness import evidence_of_leases as leases
 from edgescale.harness import evidence_of_recovery as recovery
 from edgescale.harness.evidence import Evidence, events, told
@@ -114,6 +115,9 @@ MARKERS = (
     Marker("turned_away", "Redis had no place for a connection, and turned it away", told),
     Marker("group_made", "a missing consumer group was made anew", told),
     Marker("entries_lost", "Redis lost entries that it had acknowledged", events("delete", why="lost")),
+    Marker("acknowledged_late", "an acknowledgement of replicas was missing, and a repeated call had it", told),
+    Marker("untold_lost", "a failover took what nobody had been told of", durability.untold_lost),
+    Marker("told_kept", "what somebody had been told of outlived a failover", durability.told_kept),
     Marker("sleeper_woke", "a paused process went on with its work", evidence.sleepers_woken),
     Marker("script_reloaded", "a script that Redis had forgotten was sent again", told),
     Marker("error_state", "Redis answered that it cannot serve now, and was asked again", told),

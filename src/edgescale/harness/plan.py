@@ -88,7 +88,7 @@ class Plan:
         seed: of everything that is drawn while it runs: the schedule, latencies, jitter, ids.
         services: how many processes of each: ingestion, gateway, worker.
         settings: of all services, where they differ from those of the simulation.
-        redis: of the server: `appendfsync` (always, everysec, no), `replica_lag_ms`.
+        redis: of the server: `appendfsync` (always, everysec, no), `replica_lag_ms`, `replicas` (that acknowledge).
         clocks: how wrong the clocks of nodes are, in milliseconds.
         requests, faults: by their time.
         shuffled_from, shuffled_to: the turns of the event loop whose callbacks run in any order; all others run first

@@ -61,9 +61,17 @@ class Stack:
         chance: jitter of restarts.
         embedded: run a Valkey of our own; False uses `settings.redis_url`.
         log_to: where the services' logs go; standard error when None.
+
+    Raises:
+        ConfigError: strict durability is asked of the embedded server.
     """
 
     def __init__(self, settings: Settings, chance: Chance, *, embedded: bool, log_to: IO[bytes] | None = None) -> None:
+        if embedded and settings.durability == "strict":
+            raise ConfigError(
+                "durability: strict needs replicas, and the embedded server has none; name a server that has by "
+                "--redis-url, or set EDGESCALE_DURABILITY=standard"
+            )
         grpc_bind = settled(settings.grpc_bind)
         addresses = {
             "grpc_bind": grpc_bind,

@@ -45,12 +45,14 @@ for item = 1, (#KEYS - 1) / 3 do
   local task, stream, schedule = KEYS[3 * item - 1], KEYS[3 * item], KEYS[3 * item + 1]
   local consumer, entry, request_id, kind, lane, state, result, reason, message, attempts =
     unpack(ARGV, 10 * item - 6, 10 * item + 3)
-  local known = redis.call('HMGET', task, 'state', 'settled_by', 'settled_entry', 'attempts')
+  local known = redis.call('HMGET', task, 'state', 'settled_by', 'settled_entry', 'attempts', 'result')
   local owner = owned(stream, group, consumer, entry)
   local terminal = known[1] and TERMINAL[known[1]]
   if terminal then
-    -- The attempt, too: a worker that was given the entry again may bring a second result.
+    -- The attempt, too: a worker that was given the entry again may bring a second outcome. And the outcome itself, as a
+    -- failover can undo the delivery: then the entry comes again as the same attempt.
     local own = known[2] == consumer and known[3] == entry and known[4] == attempts
+      and known[1] == state and (known[5] or '') == result
     replies[item] = own and 'settled' or 'superseded'
   elseif not owner then
     replies[item] = 'lost'

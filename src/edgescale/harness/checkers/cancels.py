@@ -121,4 +121,4 @@ def _told_by(history: History, call: Call, since_ns: int) -> int:
 
 def _lost(history: History, cancelled: Span, later: Event) -> bool:
     """Whether Redis may have forgotten the cancellation before this, so that the task has a second life."""
-    return history.view(Losses).undone(cancelled, Span(later.time_ns, later.time_ns))
+    return history.view(Losses).undone(cancelled, Span(later.time_ns, later.time_ns), told=False)

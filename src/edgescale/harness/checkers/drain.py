@@ -138,7 +138,7 @@ def _done_stays_done(case: Case, history: History, delivery: Delivery) -> None:
     for store in history.view(Entries).stores.get(given.request_id, ()):
         moments = [Span(event.time_ns, event.time_ns) for event in (store, given)]
         again = history.view(Replays).between(given.request_id, *moments)
-        if store.index > given.index or losses.undone(*moments) or again:
+        if store.index > given.index or losses.undone(*moments, told=False) or again:
             continue
         if given.time_ns > _calm(history, given).deadline(store.time_ns, bound_ns):
             sentence = f"{given.request_id} was settled, and later given to {given.actor}"

@@ -24,6 +24,7 @@ class Task:
         made_up: by the nemesis.
         seen: when it was surely in the system, each with the event that says so.
         settled: as `seen`, with a terminal state.
+        stored: as `settled`, known to nobody but Redis.
         entered_ns: when it last came into the system anew, as far as that was recorded.
         finals: how it stood at the end; one event, if all is well.
     """
@@ -32,6 +33,7 @@ class Task:
     made_up: bool = False
     seen: list[tuple[Span, Event]] = field(default_factory=list)
     settled: list[Span] = field(default_factory=list)
+    stored: list[Span] = field(default_factory=list)
     entered_ns: int = 0
     finals: list[Event] = field(default_factory=list)
 
@@ -78,7 +80,7 @@ class Tasks:
         elif event.operation == "replay":
             task.entered_ns = event.time_ns
         elif event.operation == "store":
-            task.settled.append(Span(event.time_ns, event.time_ns))
+            task.stored.append(Span(event.time_ns, event.time_ns))
 
     @staticmethod
     def _note_call(task: Task, call: Call) -> None:
@@ -166,17 +168,22 @@ def _count(case: Case, task: Task) -> None:
 def _may_be_gone(history: History, task: Task) -> bool:
     """Whether a loss after everything that was seen of the task, or its expiry, explains that it is gone."""
     losses = history.view(Losses)
-    spans = [*(span for span, _ in task.seen), *task.settled]
+    told = [*(span for span, _ in task.seen), *task.settled]
+    spans = [*told, *task.stored]
     lived_from_ns = -FOREVER
     for lost in losses.events:
         # What was seen from before a loss that may have hit the task until after it tells nothing of its rebirth.
         began_ns = min(span.end_ns for span in spans if span.start_ns > lived_from_ns)
-        if began_ns < losses.reach_ns(lost):
+        known = any(span.start_ns > lived_from_ns for span in told)
+        if began_ns < losses.reach_ns(lost, told=known):
             continue
         if max(span.start_ns for span in spans) <= lost.time_ns:
             return True
         lived_from_ns = lost.time_ns
-    return any(span.end_ns >= task.entered_ns and losses.expired(span, history.end_ns) for span in task.settled)
+    return any(
+        span.end_ns >= task.entered_ns and losses.expired(span, history.end_ns)
+        for span in [*task.settled, *task.stored]
+    )
 
 
 def _invented(case: Case, history: History, tasks: Mapping[str, Task]) -> None:

@@ -32,21 +32,32 @@ class Value:
         first: of all that saw it, the span that ended first.
         last: the one that began last.
         event: shows the first.
+        told_ns: by when somebody had been told of it; None when only Redis saw it.
     """
 
     first: Span
     last: Span
     event: Event
+    told_ns: int | None = None
 
-    def seen(self, span: Span, event: Event) -> None:
+    def seen(self, span: Span, event: Event, *, told: bool) -> None:
         """It was seen again."""
         if span.end_ns < self.first.end_ns:
             self.first, self.event = span, event
         if span.start_ns > self.last.start_ns:
             self.last = span
+        if told:
+            self.told_ns = span.end_ns if self.told_ns is None else min(self.told_ns, span.end_ns)
+
+    def undone(self, losses: Losses, later: Span) -> bool:
+        """Whether it may be gone at some moment of `later`, all who were told of it notwithstanding."""
+        if not losses.undone(self.first, later, told=False):
+            return False
+        return self.told_ns is None or losses.undone(Span(self.first.start_ns, self.told_ns), later)
 
 
-Sighting = tuple[str, object, Span, Event]
+# Request id, what was seen, when, the event that shows it, and whether it is more than Redis's own.
+Sighting = tuple[str, object, Span, Event, bool]
 
 
 def check(history: History) -> Verdict:
@@ -72,42 +83,42 @@ def _answers(history: History) -> Iterator[Sighting]:
     """Every sighting of a terminal answer, on every path by which one can be read."""
     for call in history.view(client_calls):
         if call.answer is not None and call.end is not None:
-            yield call.request_id, call.answer, call.span, call.end
+            yield call.request_id, call.answer, call.span, call.end, True
     for call in history.view(settlements):
         if call.end is not None and call.end.text("status") == "settled":
             answer = answer_of(call.end) or answer_of(call.start)
             if answer is not None:
-                yield call.request_id, answer, call.span, call.end
+                yield call.request_id, answer, call.span, call.end, True
     for event in history.named("store", "final"):
         answer = answer_of(event)
         if answer is not None:
-            yield event.request_id, answer, Span(event.time_ns, event.time_ns), event
+            yield event.request_id, answer, Span(event.time_ns, event.time_ns), event, False
 
 
 def _contents(history: History) -> Iterator[Sighting]:
     for call in history.view(submissions):
         digest = call.start.text("digest")
         if call.accepted and digest and call.end is not None:
-            yield call.request_id, digest, call.span, call.end
+            yield call.request_id, digest, call.span, call.end, True
 
 
 def _agree(case: Case, history: History, rule: str, verb: str, sightings: Iterator[Sighting]) -> None:
     """One value for each request id, unless the earlier one may have been undone before the later one."""
     replays = history.view(Replays)
     values: dict[str, dict[object, Value]] = {}
-    for request_id, content, span, event in sightings:
+    for request_id, content, span, event, told in sightings:
         case.counts["answers"] += isinstance(content, Answer)
         known = values.setdefault(request_id, {})
-        known.setdefault(content, Value(span, span, event)).seen(span, event)
+        known.setdefault(content, Value(span, span, event)).seen(span, event, told=told)
     losses = history.view(Losses)
     for request_id, known in values.items():
         ordered = sorted(known.items(), key=lambda item: item[1].first.end_ns)
         for (one, earlier), (two, later) in pairwise(ordered):
             returned = earlier.last.start_ns > later.first.end_ns
-            undone = losses.undone(earlier.first, later.first)
+            undone = earlier.undone(losses, later.first)
             if isinstance(one, Answer) and one.state == DEAD:
                 undone = undone or replays.between(request_id, earlier.first, later.first)
-            if not undone or (returned and not losses.undone(later.first, earlier.last)):
+            if not undone or (returned and not later.undone(losses, earlier.last)):
                 sentence = f"{request_id} {verb} {_told(one)}, and with {_told(two)}"
                 case.find(rule, sentence, earlier.event, later.event)
 
@@ -143,6 +154,7 @@ def _false_conflicts(case: Case, history: History) -> None:
 def _queued_twice(case: Case, history: History) -> None:
     """One entry for each request id."""
     losses = history.view(Losses)
+    told = {(event.request_id, event.text("entry")) for event in history.named("accept")}
     made: dict[str, list[Event]] = {}
     for entry in list(history.view(Entries)):
         if entry.began is not None and not entry.injected:
@@ -151,7 +163,8 @@ def _queued_twice(case: Case, history: History) -> None:
         began = sorted(unordered, key=lambda event: event.index)
         for one, two in pairwise(began):
             spans = [Span(event.time_ns, event.time_ns) for event in (one, two)]
-            if not losses.undone(*spans) and not history.view(Replays).made(two):
+            known = (request_id, one.text("entry")) in told
+            if not losses.undone(*spans, told=known) and not history.view(Replays).made(two):
                 sentence = f"{request_id} has two entries, {one.text('entry')} and {two.text('entry')}"
                 case.find("queued_twice", sentence, one, two)
 

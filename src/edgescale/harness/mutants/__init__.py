@@ -9,6 +9,7 @@ from edgescale.errors import ConfigError
 from edgescale.harness.mutants.base import Edit, Misfit, Mutant
 from edgescale.harness.mutants.cancels import CANCEL_MUTANTS
 from edgescale.harness.mutants.doors import DOOR_MUTANTS
+from edgescale.harness.mutants.durability import DURABILITY_MUTANTS
 from edgescale.harness.mutants.lanes import LANE_MUTANTS
 from edgescale.harness.mutants.letters import LETTER_MUTANTS
 from edgescale.harness.mutants.scripts import SCRIPT_MUTANTS
@@ -16,7 +17,15 @@ from edgescale.harness.mutants.workers import WORKER_MUTANTS
 
 __all__ = ["MUTANTS", "Edit", "Misfit", "Mutant", "find"]
 
-MUTANTS = (*SCRIPT_MUTANTS, *LETTER_MUTANTS, *WORKER_MUTANTS, *LANE_MUTANTS, *DOOR_MUTANTS, *CANCEL_MUTANTS)
+MUTANTS = (
+    *SCRIPT_MUTANTS,
+    *LETTER_MUTANTS,
+    *WORKER_MUTANTS,
+    *LANE_MUTANTS,
+    *DOOR_MUTANTS,
+    *CANCEL_MUTANTS,
+    *DURABILITY_MUTANTS,
+)
 
 
 def find(name: str) -> Mutant:

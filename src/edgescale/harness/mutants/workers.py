@@ -87,7 +87,7 @@ WORKER_MUTANTS = (
         "group_made_at_the_end",
         "P1",
         "A consumer group begins at the stream's end, and nobody is given what was there before.",
-        (Edit("edgescale.broker.connection.Connection._create_group", '"0"', '"$"'), NO_ADOPTION),
+        (Edit("edgescale.broker.exchanges.create_group", '"0"', '"$"'), NO_ADOPTION),
     ),
     # Keeping.
     # Seen with a task that takes longer than a lease.

@@ -11,7 +11,7 @@ from edgescale.harness.simulation.faults import FAULTS
 from edgescale.harness.simulation.terms import SETTINGS
 
 KINDS = ("ingestion", "gateway", "worker")
-OTHERS = ("redis", "store", "services")
+OTHERS = ("redis", "store", "services", "replica")
 POLICIES = ("always", "everysec", "no")
 
 
@@ -30,7 +30,7 @@ def check_plan(plan: Plan) -> Settings:
     for at, fault in enumerate(plan.faults):
         _check_fault(f"faults[{at}]", fault, names)
     for option in plan.redis:
-        _known("plan.redis", option, ("appendfsync", "replica_lag_ms"))
+        _known("plan.redis", option, ("appendfsync", "replica_lag_ms", "replicas"))
     _known("plan.redis.appendfsync", str(plan.redis.get("appendfsync", POLICIES[0])), POLICIES)
     for name in plan.settings:
         _known("plan.settings", name, Settings.model_fields)

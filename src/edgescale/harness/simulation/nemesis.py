@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from edgescale.harness.plan import Fault
 from edgescale.harness.simulation.faults import FAULTS
-from edgescale.harness.simulation.server_faults import STORE
+from edgescale.harness.simulation.server_faults import REPLICA, STORE
+from edgescale.harness.simulation.watch import REDIS
 
 if TYPE_CHECKING:
     from edgescale.harness.event import Scalar
@@ -45,6 +46,8 @@ class Nemesis:
 
     def _targets(self, fault: Fault) -> str:
         """Who suffers, as histories name it."""
+        if fault.target == REPLICA:
+            return REDIS
         # Everybody reads files or writes them.
         return ",".join([STORE, *self._world.services]) if fault.target == STORE else fault.target
 

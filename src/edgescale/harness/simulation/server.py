@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgescale.broker.keys import Keys
-from edgescale.harness.history import NS_PER_MS
 from edgescale.harness.simulation.network import SimulatedNetwork
 from edgescale.harness.simulation.node import EPOCH_MS, Node
 from edgescale.harness.simulation.recording import Recorder
@@ -22,6 +21,7 @@ Kept = Literal["aof", "synced", "replicated", "nothing"]
 EVERYSEC_MS = 1_000
 # Source: the configuration's maxclients.
 PLACES = 10_000
+NS_PER_US = 1_000
 
 
 class RedisEnd(asyncio.Protocol):
@@ -94,7 +94,7 @@ class RedisServer:
 
     @property
     def loss_window_ms(self) -> int:
-        """How much of what was acknowledged a loss of power or a failover may take, at most."""
+        """How much of what was written a loss of power or a failover may take, at most; the replica being there."""
         synced_ms = {"always": 0, "everysec": EVERYSEC_MS, "no": 30_000}[self.model.log.policy]
         return max(synced_ms, self.model.log.replica_lag_ms)
 
@@ -114,12 +114,11 @@ class RedisServer:
             keep: what it finds; see `Recovery.start`.
             loading_ms: how long it answers LOADING.
         """
-        now_ns = self._network.loop.now_ns
+        first_lost_us = self.model.log.first_lost_us(self.model.kept.get(keep, 0))
         lost = {"nothing": "all", "synced": "suffix", "replicated": "suffix"}.get(keep, "")
         self.model.start(keep=keep, loading_ms=loading_ms)
         self._listen()
-        since_ns = max(now_ns - self.loss_window_ms * NS_PER_MS, 0)
-        self.watch.came_back(lost=lost, since_ns=since_ns)
+        self.watch.came_back(lost=lost, since_ns=first_lost_us * NS_PER_US)
         await asyncio.sleep(loading_ms / 1000)
         self.watch.serves()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgescale.broker.connection import Connection
 from edgescale.broker.dead_letters import DeadLetters
+from edgescale.broker.fence import Fence
 from edgescale.broker.keys import GROUP
 from edgescale.envelope import ENVELOPE_FIELD, REQUEST_ID_FIELD, Envelope
 from edgescale.errors import EdgeScaleError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from edgescale.harness.simulation.world import World
 
 LANES = ("heartbeat", "text", "file")
-STORE = "store"
+STORE, REPLICA = "store", "replica"
 LETTERS_MAX = 1_000
 
 
@@ -55,6 +56,15 @@ async def failover(world: "World", fault: Fault) -> AsyncIterator[None]:
     del fault
     async with _down(world, "replicated"):
         yield
+
+
+@fault(27, REPLICA, lasts=(200, 4_000))
+async def replica_away(world: "World", fault: Fault) -> AsyncIterator[None]:
+    """The replica hears nothing for a while: a server that fails over to it loses all that came since."""
+    del fault
+    world.server.model.cut_off_replica()
+    yield
+    world.server.model.join_replica()
 
 
 @fault(14, REDIS, lasts=(200, 3_000), options={"state": ["read_only", "master_down", "out_of_memory", "busy"]})
@@ -179,7 +189,8 @@ async def replay_dead(world: "World", fault: Fault) -> AsyncIterator[None]:
 async def _replay_all(world: "World", name: str) -> None:
     """Replay what is there, from a process of its own; where Redis is away, that is that."""
     node, chance = world.new_node(name)
-    connection = Connection(URL, timeout_ms=world.settings.redis_timeout_ms)
+    fence = Fence.of(world.settings)
+    connection = Connection(URL, timeout_ms=world.settings.redis_timeout_ms, fence=fence)
     letters = DeadLetters(connection, world.keys, world.settings, chance)
 
     async def operate() -> None:

@@ -9,11 +9,12 @@ from edgescale.broker.agents import AgentRegistry
 from edgescale.broker.cancel import Canceller
 from edgescale.broker.connection import Connection
 from edgescale.broker.dead_letters import DeadLetters
+from edgescale.broker.fence import Fence
 from edgescale.broker.inspect import LaneInspector
 from edgescale.handlers.base import Handler
 from edgescale.handlers.registry import Registry
 from edgescale.harness.simulation.node import Node, SimulatedChance
-from edgescale.harness.simulation.recorded import RecordingBroker, RecordingHandler, RecordingInbox
+from edgescale.harness.simulation.recorded import RecordingBroker, RecordingFence, RecordingHandler, RecordingInbox
 from edgescale.harness.simulation.recorded_share import share_of
 from edgescale.harness.simulation.server import URL
 from edgescale.ingestion.intake import Intake
@@ -109,7 +110,8 @@ def spawn_main(world: "World", node: Node, main: Coroutine[Any, Any, None]) -> a
 
 
 def _broker(world: "World", node: Node, chance: SimulatedChance) -> tuple[Connection, RecordingBroker]:
-    connection = Connection(URL, timeout_ms=world.settings.redis_timeout_ms)
+    fence = RecordingFence.around(Fence.of(world.settings), world.recorder, node.actor)
+    connection = Connection(URL, timeout_ms=world.settings.redis_timeout_ms, fence=fence)
     collaborators = (connection, world.keys, world.settings, chance)
     return connection, RecordingBroker(world.recorder, node.actor, *collaborators)
 

@@ -41,6 +41,7 @@ def header_of(plan: Plan, settings: Settings, loss_window_ms: int) -> Header:
         slots=settings.worker_lanes,
         weights=settings.weights,
         slots_max=settings.worker_slots_max,
-        durability=loss_window_ms if lossy and loss_window_ms else "none",
+        # Strict forgives nothing, whatever befalls the server.
+        durability=loss_window_ms if lossy and loss_window_ms and settings.durability != "strict" else "none",
     )
     return Header(seed=plan.seed, plan=plan.digest(), terms=terms, bounds=BOUNDS)

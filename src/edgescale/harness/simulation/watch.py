@@ -3,10 +3,12 @@
 The server's own log of changes is read, so nothing that a service believes finds its way in here.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from edgescale.broker.fence import BODY as FENCE
 from edgescale.broker.keys import GROUP, Keys, Name
 from edgescale.envelope import REQUEST_ID_FIELD
 from edgescale.harness.history import TERMINAL
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from edgescale.harness.simulation.redis.commands import Command
 
 REDIS = "redis"
+FENCE_SHA = hashlib.sha1(FENCE.encode(), usedforsecurity=False).hexdigest().encode()
 Place = tuple[int, str]
 # Commands that change which entries there are.
 _MOVES_ENTRIES = frozenset({b"XADD", b"XDEL", b"XTRIM", b"DEL", b"UNLINK"})
@@ -45,8 +48,8 @@ class Watch:
         self._keys = keys
         # Request ids by entry id, of each stream as it was seen last.
         self._known: dict[Place, dict[int, str]] = {}
-        # Scripts that had been sent in full when the server last forgot them all; None once that was made good.
-        self._sent: int | None = None
+        # Whether the server has forgotten all scripts, and that was not made good yet.
+        self._forgetful = False
         model.log.watch = self._unit
         self._listen_in()
 
@@ -172,7 +175,7 @@ class Watch:
 
     def serves(self) -> None:
         """The server answers again."""
-        self._sent = self._model.calls.get("eval", 0)
+        self._forgetful = True
         self._note("serving")
 
     def _has(self, place: Place, entry: int) -> bool:
@@ -186,9 +189,10 @@ class Watch:
 
     def sample(self, lanes: Sequence[str], partitions: int, caps: dict[str, int]) -> None:
         """Write down how full each lane is."""
-        if self._sent is not None and self._model.calls.get("eval", 0) > self._sent:
+        # A fence is sent whole each time.
+        if self._forgetful and self._model.scripts.known.keys() - {FENCE_SHA}:
             self._recorder.mark(REDIS, "script_reloaded")
-            self._sent = None
+            self._forgetful = False
         for lane in lanes:
             backlog, pending = self.figures(lane, partitions)
             self._recorder.note("probe", "sample", lane=lane, backlog=backlog, pending=pending, cap=caps[lane])

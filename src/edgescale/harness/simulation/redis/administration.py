@@ -5,6 +5,7 @@ from edgescale.harness.simulation.redis.commands import LOADING, STALE, command
 from edgescale.harness.simulation.redis.replies import Reply, ReplyError, Text
 
 _US_PER_S = 1_000_000
+_PORT = 6380
 
 
 @command("time", 1, LOADING | STALE)
@@ -46,6 +47,10 @@ def info(client: Client, argv: list[bytes]) -> Reply:
         "replication": {
             "role": "slave" if model.faults.read_only else "master",
             "connected_slaves": model.replicas,
+            **{
+                f"slave{number}": f"ip=127.0.0.1,port={_PORT + number},state=online,offset=0,lag=0"
+                for number in range(model.replicas)
+            },
             "master_link_status": "down" if model.faults.master_down else "up",
         },
         "commandstats": {f"cmdstat_{name}": f"calls={calls}" for name, calls in sorted(model.calls.items())},

@@ -42,6 +42,9 @@ class Log:
         self.base: Any = None
         self.dropped = 0
         self.watch: Watch = lambda _unit: None
+        # How much the replica had when it was cut off, None once it has caught up; and since when it follows again.
+        self._held: int | None = None
+        self._joined_us: int | None = None
         self._units: list[Unit] = []
         self._times_us: list[int] = []
         self._open: Unit = []
@@ -78,6 +81,8 @@ class Log:
         self._units.clear()
         self._times_us.clear()
         self.base = base
+        # Whoever follows is sent everything anew.
+        self._held = None
 
     def fold(self, count: int, base: Any) -> None:
         """This base stands for the present one and `count` units on top of it."""
@@ -98,7 +103,25 @@ class Log:
 
     def replicated(self) -> int:
         """How many units the replica has."""
-        return self.dropped + bisect_right(self._times_us, self.now_us - self.replica_lag_ms * 1000)
+        arrived_us = self.now_us - self.replica_lag_ms * 1000
+        if self._held is not None:
+            if self._joined_us is None or arrived_us < self._joined_us:
+                return self._held
+            self._held = None
+        return self.dropped + bisect_right(self._times_us, arrived_us)
+
+    def cut_off(self) -> None:
+        """The replica hears nothing from now on; what was on its way to it is not there yet."""
+        self._held, self._joined_us = self.replicated(), None
+
+    def join(self) -> None:
+        """The replica follows again: it has what it missed as soon as something sent now would have arrived."""
+        self._joined_us = self.now_us
+
+    def first_lost_us(self, count: int) -> int:
+        """When the first unit was written that is not among the first `count`; now when there is none."""
+        place = max(count - self.dropped, 0)
+        return self._times_us[place] if place < len(self._times_us) else self.now_us
 
     def synced_in_us(self, count: int) -> int:
         """How long until the first `count` units are on disk."""
@@ -108,10 +131,11 @@ class Log:
         return max((self._time_us(count) // period_us + 1) * period_us - self.now_us, 0)
 
     def replicated_in_us(self, count: int) -> int:
-        """How long until the replica has the first `count` units."""
+        """How long until the replica has the first `count` units, if it follows then."""
         if count <= self.dropped:
             return 0
-        return max(self._time_us(count) + self.replica_lag_ms * 1000 - self.now_us, 0)
+        sent_us = max(self._time_us(count), self._joined_us or 0)
+        return max(sent_us + self.replica_lag_ms * 1000 - self.now_us, 0)
 
     def _time_us(self, count: int) -> int:
         return self._times_us[count - self.dropped - 1]

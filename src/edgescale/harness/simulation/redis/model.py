@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeAlias
 
-from edgescale.harness.simulation.redis import (  # noqa: F401 - importing them fills the table of commands
+from edgescale.harness.simulation.redis import (  # noqa: F401 - importing the others fills the table of commands
     administration,
     clients,
     configuration,
@@ -83,6 +83,7 @@ class RedisModel(Recovery):
         self.faults = Faults(self)
         self.pause = Pause(self)
         self.waiters = Waiters(self)
+        self.acknowledgements = waits.Acknowledgements()
         self.subscriptions = Subscriptions()
         self.sessions: dict[int, Session] = {}
         self.outgoing: dict[Session, None] = {}
@@ -184,11 +185,14 @@ class RedisModel(Recovery):
             session.reply(QUEUED)
             return
         self.executing = session
+        written = len(self.log)
         session.reply(self.call(session, command, argv))
         self.executing = None
         session.tell_rest()
         self.log.commit()
-        session.offset = len(self.log)
+        # Since Redis 7.2, WAIT asks for what the client itself wrote; before, for all that was written by then.
+        if not self.flavour.modern or len(self.log) > written:
+            session.offset = len(self.log)
         self.waiters.serve()
         self.compact()
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgescale.harness.simulation.redis.model import RedisModel
     from edgescale.harness.simulation.redis.scripting import Scripts
     from edgescale.harness.simulation.redis.session import Session
+    from edgescale.harness.simulation.redis.waits import Acknowledgements
 
 Kept: TypeAlias = Literal["aof", "synced", "replicated", "nothing"]
 # The log is folded into its base when it is longer than this.
@@ -44,6 +45,9 @@ class Recovery:
     """The part of the server that a nemesis handles. Everything here takes effect at once, in full.
 
     Settings made by CONFIG SET outlive a restart, as if they had been written to the configuration file.
+
+    Attributes:
+        kept: how many units of the log a start would find, since the process was stopped.
     """
 
     faults: "Faults"
@@ -53,8 +57,11 @@ class Recovery:
     sessions: "dict[int, Session]"
     table: "CommandTable"
     waiters: "Waiters"
+    acknowledgements: "Acknowledgements"
+    after: Callable[[float, Callable[[], None]], Callable[[], None]]
     turn: Callable[[Callable[[], None]], None]
     running: bool
+    kept: dict[Kept, int]
     process_id: int
     started_us: int
     wall_offset_us: int
@@ -65,6 +72,12 @@ class Recovery:
 
     def _stop(self) -> None:
         self.running = False
+        # Of this moment: what was neither on disk nor with the replica when it ended will not get there any more.
+        self.kept = {
+            "aof": len(self.log) * self.log.enabled,
+            "synced": self.log.synced(),
+            "replicated": self.log.replicated(),
+        }
         for session in list(self.sessions.values()):
             session.kill()
         self.waiters.clear()
@@ -83,14 +96,9 @@ class Recovery:
         self.turn(lambda: self._start(keep, loading_ms))
 
     def _start(self, keep: Kept, loading_ms: int) -> None:
-        kept = {
-            "aof": len(self.log) * self.log.enabled,
-            "synced": self.log.synced(),
-            "replicated": self.log.replicated(),
-        }
         if keep == "nothing" or (keep == "aof" and not self.log.enabled):
             self.log.restart(None)
-        self.keyspace.values, self.keyspace.deadlines = self._rebuilt(self.log.units(kept.get(keep, 0)))
+        self.keyspace.values, self.keyspace.deadlines = self._rebuilt(self.log.units(self.kept.get(keep, 0)))
         self.log.restart(copy.deepcopy((self.keyspace.values, self.keyspace.deadlines)))
         self.process_id += 1
         self.started_us = self.log.now_us
@@ -116,6 +124,19 @@ class Recovery:
         """Stop and start without what was not on disk yet; a script's effects are lost as a whole or not at all."""
         self.stop()
         self.start(keep="synced", loading_ms=loading_ms)
+
+    def cut_off_replica(self) -> None:
+        """The replica hears nothing from now on, and acknowledges nothing."""
+        self.turn(self.log.cut_off)
+
+    def join_replica(self) -> None:
+        """The replica follows again, unless it does already."""
+        self.turn(self._join_replica)
+
+    def _join_replica(self) -> None:
+        self.log.join()
+        # One more, so that rounding never looks before the moment itself.
+        self.after((self.log.replica_lag_ms * 1000 + 1) / 1_000_000, self.acknowledgements.look)
 
     def failover(self) -> None:
         """The replica takes over, with what it had; connections to the old server close."""
