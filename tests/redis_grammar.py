@@ -13,7 +13,20 @@ from tests.redis_twins import SESSIONS, Ref, Word
 T = TypeVar("T")
 Command: TypeAlias = list[Word]
 NAMES = (
-    *("submit", "settle", "renew", "give_back", "reclaim", "lookup", "cancel", "beat", "retire", "letters", "replay"),
+    *(
+        "submit",
+        "settle",
+        "renew",
+        "give_back",
+        "reclaim",
+        "lookup",
+        "locate",
+        "cancel",
+        "beat",
+        "retire",
+        "letters",
+        "replay",
+    ),
 )
 SCRIPTS = {name: Script.load(name) for name in NAMES}
 SHORT_MS = 20
@@ -480,7 +493,7 @@ def settle(c: Chooser) -> Command:
 
 def lease(c: Chooser) -> Command:
     """Renewing, giving back, taking over."""
-    key, owner = key_of(c, STREAMS), c.pick(CONSUMERS)
+    key, owner, lane = key_of(c, STREAMS), c.pick(CONSUMERS), c.pick(STREAMS)
     back = [owner, some_entry(c), number(c, 0, 3), c.pick([b"0", b"300000000"]), number(c, 0, 5)]
     back += [c.pick([b"", b"REASON"]), b"message"]
     return c.pick(
@@ -494,11 +507,12 @@ def lease(c: Chooser) -> Command:
                 [c.pick(GROUPS), owner, c.pick([b"0", b"200000000"]), b"0-0", wrong(c, number(c, 1, 3))],
             ),
             run("retire", [key], [c.pick(GROUPS), c.pick([b"0", b"200000000"])]),
-            run("lookup", [c.pick(TASKS), c.pick(TASKS)], [c.pick(GROUPS), b"", c.pick([b"", b"n0"]), b"box"]),
+            run("lookup", [c.pick(TASKS), c.pick(TASKS)], [c.pick([b"", b"n0"]), b"box"]),
+            run("locate", [c.pick(TASKS), key], [c.pick(GROUPS), lane]),
             run(
                 "cancel",
-                [c.pick(TASKS)],
-                [c.pick(GROUPS), b"", b"due", b"n", b"100000000", b"REASON", b"message", b"id"],
+                [c.pick(TASKS), key, b"due"],
+                [c.pick(GROUPS), b"n", b"100000000", b"REASON", b"message", b"id", lane],
             ),
         ]
     )

@@ -7,6 +7,7 @@ from edgescale.broker.clock import BrokerClock
 from edgescale.broker.commit import GroupCommit, Item
 from edgescale.broker.connection import Connection, flat_dict
 from edgescale.broker.keys import GROUP, Keys
+from edgescale.broker.lookups import Lookups
 from edgescale.broker.model import Entry, GiveBack, Receipt, Settlement, SettleStatus, Submission, TaskRecord
 from edgescale.broker.reconnect import persist
 from edgescale.broker.script import Argument, Script
@@ -37,11 +38,9 @@ class Broker:
         self._chance = chance
         self.clock = BrokerClock()
         self._log = get_log()
-        self._scripts = {
-            name: Script.load(name) for name in ("submit", "settle", "renew", "give_back", "reclaim", "lookup")
-        }
+        self._scripts = {name: Script.load(name) for name in ("submit", "settle", "renew", "give_back", "reclaim")}
         self._submits = self._per_partition(self._flush_submits, weigh=lambda item: len(item[2]))
-        self._lookups = self._per_partition(self._flush_lookups)
+        self._lookups = Lookups(connection, keys)
         self._settles = self._per_partition(self._flush_settles, weigh=lambda item: len(item[1].result))
         self._renewals = self._per_partition(self._flush_renewals)
         self._give_backs = self._per_partition(self._flush_give_backs)
@@ -110,13 +109,7 @@ class Broker:
         Raises:
             BrokerUnavailable: Redis is away.
         """
-        flat = await self._lookups[self._keys.partition_of(request_id)]((request_id, inbox))
-        return TaskRecord.parse(request_id, flat) if flat else None
-
-    async def _flush_lookups(self, partition: int, items: Sequence[tuple[str, str]]) -> Any:
-        keys = [self._keys.task(request_id) for request_id, _ in items]
-        args = [GROUP, self._keys.stream(partition, ""), *(inbox for _, inbox in items)]
-        return await self._connection.run(self._scripts["lookup"], keys, args)
+        return await self._lookups.find(request_id, inbox)
 
     async def deliveries(self, record: TaskRecord) -> int:
         """How often an open task was delivered; 0 while it is queued.
@@ -124,12 +117,7 @@ class Broker:
         Raises:
             BrokerUnavailable: Redis is away.
         """
-        stream = self._keys.stream(self._keys.partition_of(record.request_id), record.lane)
-        try:
-            pending = await self._connection.command("XPENDING", stream, GROUP, record.entry, record.entry, 1)
-        except GroupMissing:
-            return 0
-        return int(pending[0][3]) if pending else 0
+        return max(await self._lookups.locate(record), 0)
 
     async def read(
         self, reader: Connection, partition: int, lane: str, consumer: str, *, count: int, block_ms: int = 0

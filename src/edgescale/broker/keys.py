@@ -58,11 +58,11 @@ class Keys:
         return zlib.crc32(identity.encode()) % self.partitions
 
     def stream(self, partition: int, lane: str) -> str:
-        """The lane's stream; with an empty lane, the prefix of all of them."""
+        """The lane's stream."""
         return f"{self._tags[partition]}stream:{lane}"
 
     def schedule(self, partition: int, lane: str) -> str:
-        """The lane's schedule: entry ids by milliseconds since 1970. With an empty lane, the prefix of all of them."""
+        """The lane's schedule: entry ids by milliseconds since 1970."""
         return f"{self._tags[partition]}schedule:{lane}"
 
     def task(self, request_id: str) -> str:

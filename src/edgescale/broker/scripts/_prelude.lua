@@ -24,6 +24,12 @@ local function removed(stream, group, entry)
   return pending.err ~= nil or #pending == 0
 end
 
+-- How often an entry was delivered; 0 when nobody has it, or when there is no group yet.
+local function deliveries(stream, group, entry)
+  local pending = redis.pcall('XPENDING', stream, group, entry or '-', entry or '-', 1)
+  return (pending.err or #pending == 0) and 0 or pending[1][4]
+end
+
 -- Adds an inbox to a task that is still open. Past the limit a waiter depends on its own timer.
 local function attach(task, inbox)
   if inbox == '' then

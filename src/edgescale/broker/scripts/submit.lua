@@ -12,20 +12,22 @@
 --
 -- Repeating a call is harmless: what was accepted is then known. Without `allow-oom` the whole script is refused
 -- before its first write when memory is out, so that no half of a batch is accepted.
--- A task whose entry was taken away by hand is accepted anew, with whatever content.
+-- A task whose entry was taken away by hand is accepted anew in its lane, with whatever content.
 local group = ARGV[1]
 local backlogs = {}
 local replies = {}
 for item = 1, #KEYS / 2 do
   local task, stream = KEYS[2 * item - 1], KEYS[2 * item]
   local request_id, kind, lane, digest, file_id, cap, inbox, envelope = unpack(ARGV, 8 * item - 6, 8 * item + 1)
-  local known = redis.call('HMGET', task, 'digest', 'state', 'entry')
-  local forgotten = known[2] and not TERMINAL[known[2]] and removed(stream, group, known[3])
+  local known = redis.call('HMGET', task, 'digest', 'state', 'lane', 'entry')
+  local open = known[2] and not TERMINAL[known[2]]
+  -- Of a task of another lane nothing can be said here: its stream is not among the keys.
+  local forgotten = open and known[3] == lane and removed(stream, group, known[4])
   -- A record without a digest was written by a settlement that outlived its submission's record.
   if known[2] and not forgotten and known[1] and known[1] ~= digest then
     replies[item] = { 'conflict' }
   elseif known[2] and not forgotten then
-    if not TERMINAL[known[2]] then
+    if open then
       attach(task, inbox)
     end
     replies[item] = { 'known', redis.call('HGETALL', task) }
