@@ -83,8 +83,9 @@ class Broker:
             envelope = submission.envelope
             cap = self._settings.cap_of(submission.lane) // self._keys.partitions
             keys += [self._keys.task(envelope.request_id), self._keys.stream(partition, submission.lane)]
+            keys += self._keys.of_chain(partition, submission.lane, envelope.ordering_key)
             args += [envelope.request_id, envelope.kind, submission.lane, submission.digest]
-            args += [envelope.file_id, cap, inbox, encoded]
+            args += [envelope.file_id, envelope.ordering_key, cap, inbox, encoded]
         return await self._connection.run(self._scripts["submit"], keys, args)
 
     async def room(self, lane: str) -> None:
@@ -94,13 +95,13 @@ class Broker:
             LaneFull: there is no room now. That there is room says nothing of later: submit decides.
         """
         cap = self._settings.cap_of(lane)
-        streams = [self._keys.stream(partition, lane) for partition in range(self._keys.partitions)]
+        both = [self._keys.backlog(partition, lane) for partition in range(self._keys.partitions)]
 
         async def backlogs() -> list[int]:
-            return [await self._connection.command("XLEN", stream) for stream in streams]
+            return [sum([await self._connection.command("XLEN", stream) for stream in streams]) for streams in both]
 
         patience_ms = self._settings.redis_patience_ms
-        if min(await persist(backlogs, self._chance, patience_ms=patience_ms)) >= cap // len(streams):
+        if min(await persist(backlogs, self._chance, patience_ms=patience_ms)) >= cap // len(both):
             raise LaneFull(lane, cap=cap)
 
     async def lookup(self, request_id: str, *, inbox: str = "") -> TaskRecord | None:
@@ -221,8 +222,10 @@ class Broker:
         keys = [self._keys.dead(partition)]
         args: list[Argument] = [GROUP, self._keys.channel(partition, ""), self._settings.result_ttl_ms]
         for consumer, done in items:
-            keys += self._keys.of_entry(partition, done.request_id, done.entry.lane)
-            args += [consumer, done.entry.entry_id, done.request_id, done.kind, done.entry.lane, done.state]
+            lane, ordering_key = done.entry.lane, done.entry.ordering_key
+            keys += self._keys.of_entry(partition, done.request_id, lane)
+            keys += self._keys.of_chain(partition, lane, ordering_key)
+            args += [consumer, done.entry.entry_id, done.request_id, done.kind, lane, ordering_key, done.state]
             args += [done.result, done.reason, done.message, done.entry.deliveries]
         return await self._connection.run(self._scripts["settle"], keys, args)
 

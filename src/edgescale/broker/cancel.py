@@ -81,6 +81,7 @@ class Canceller:
         args: list[Argument] = [GROUP, self._keys.channel(partition, ""), self._settings.result_ttl_ms, REASON, MESSAGE]
         for record in records:
             keys += self._keys.of_entry(partition, record.request_id, record.lane)
-            args += [record.request_id, record.lane]
+            keys += self._keys.of_chain(partition, record.lane, record.ordering_key)
+            args += [record.request_id, record.lane, record.ordering_key]
         ended = await self._connection.run(self._script, keys, args) if records else []
         return dict(zip((record.request_id for record in records), ended, strict=True))

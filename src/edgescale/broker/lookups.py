@@ -65,5 +65,6 @@ class Lookups:
         args: list[Argument] = [GROUP]
         for record in records:
             keys += [self._keys.task(record.request_id), self._keys.stream(partition, record.lane)]
-            args.append(record.lane)
+            keys += self._keys.of_chain(partition, record.lane, record.ordering_key)
+            args += [record.request_id, record.lane, record.ordering_key]
         return await self._connection.run(self._locate, keys, args)

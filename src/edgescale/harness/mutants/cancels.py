@@ -28,7 +28,7 @@ CANCEL_MUTANTS = (
         "A cancellation takes the place of a result that was stored before it.",
         (
             Edit("cancel", "local open = known[1] and not TERMINAL[known[1]]", "local open = known[1]"),
-            Edit("cancel", "local entry = known[3]\n", "local entry = known[3] or '0-0'\n"),
+            Edit("cancel", "whereabouts(known[4], known[5],", "whereabouts(known[4] or '0-0', known[5],"),
             # Nor does anybody look beforehand.
             Edit("edgescale.broker.cancel.Canceller._flush", "if not record.terminal", "if True"),
         ),

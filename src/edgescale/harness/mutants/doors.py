@@ -54,8 +54,8 @@ DOOR_MUTANTS = (
             ),
             Edit(
                 f"{BROKER}._flush_submits",
-                "envelope.file_id, cap, inbox, encoded",
-                "envelope.file_id, 10**9, inbox, encoded",
+                "envelope.file_id, envelope.ordering_key, cap, inbox, encoded",
+                "envelope.file_id, envelope.ordering_key, 10**9, inbox, encoded",
             ),
         ),
     ),
@@ -117,7 +117,7 @@ DOOR_MUTANTS = (
         "removed_entry_unnoticed",
         "P8",
         "A task whose entry somebody took out of its stream is believed to be queued for ever.",
-        (Edit("locate", "if open and removed(", "if false and removed("),),
+        (Edit("locate", "if open and lost(", "if false and lost("),),
     ),
     # Seen when Redis loses a task that is waited for, and its id is used for other content.
     Mutant(
