@@ -84,6 +84,11 @@ class Envelope:
         )
 
 
+def ordered_id(ordering_key: str, name: str) -> str:
+    """A request id of this name: it begins with its ordering key, if there is one, as that decides on its partition."""
+    return f"{ordering_key}:{name}" if ordering_key else name
+
+
 def digest(*parts: bytes) -> str:
     """32 hexadecimal digits that are the same for the same content; parts are kept apart by their lengths."""
     content = hashlib.blake2b(digest_size=16)

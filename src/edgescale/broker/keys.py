@@ -2,8 +2,8 @@
 
     edgescale:{pN}:stream:<lane>        stream   entries queued and running; settled ones are deleted
     edgescale:{pN}:schedule:<lane>      zset     entries that wait for longer than a lease, by when they are due
-    edgescale:{pN}:waiting:<lane>       stream   what will be entries of the lane when those before it have ended
-    edgescale:{pN}:chain:<lane>:<key>   zset     the open tasks of an ordering key, in their order; gone when there is none
+    edgescale:{pN}:waiting:<lane>       stream   what becomes an entry of the lane in its turn
+    edgescale:{pN}:chain:<lane>:<key>   zset     the open tasks of an ordering key, in order
     edgescale:{pN}:task:<request_id>    hash     one task; expires after it is settled
     edgescale:{pN}:dead                 stream   dead letters with their original fields
     edgescale:{pN}:replayed:<letter>    string   the entry that a dead letter was put back as; expires
@@ -31,7 +31,8 @@ class Name(NamedTuple):
     Attributes:
         partition: that it belongs to.
         family: stream, schedule, waiting, chain, task, dead, replayed, result, agent or agents.
-        rest: the lane, lane and ordering key, request id, letter, inbox or agent id; empty where the family has one name only.
+        rest: the lane, lane and ordering key, request id, letter, inbox or agent id; empty where the family has one
+            name only.
     """
 
     partition: int

@@ -87,7 +87,7 @@ class TaskRecord:
     Attributes:
         result: encoded `TaskResult` when the state is succeeded, else empty.
         reason, message: why it did not succeed; of the last failed attempt while the task is open.
-        entry: id of the entry in its stream while the task is open; empty when it has ended, or had to wait for its turn.
+        entry: id of the entry in its stream while the task is open, unless it had to wait for its turn; else empty.
         accepted_ms, settled_ms: by the broker's clock, since 1970; 0 when unknown.
         attempts: deliveries so far, when the task is settled or running; else 0.
         replays: how often it was put back from the dead letters.

@@ -34,6 +34,18 @@ def idempotency_key(headers: Headers) -> str:
     return key
 
 
+def ordering_key(headers: Headers) -> str:
+    """The caller's `Ordering-Key`, as it is; empty when it sent none.
+
+    Raises:
+        InvalidInput: there is more than one. What is in it is checked by whoever takes the request in.
+    """
+    values = headers.getlist("ordering-key")
+    if len(values) > 1:
+        raise InvalidInput("Ordering-Key", "must be sent once")
+    return values[0].strip() if values else ""
+
+
 def trace_metadata(headers: Headers) -> tuple[tuple[str, str], ...]:
     """Metadata for a gRPC call that carries the W3C trace context on; empty when there is none, or a malformed one."""
     traceparent = headers.get("traceparent", "")
