@@ -22,7 +22,7 @@ class Offence:
     """Why a run is not good.
 
     Attributes:
-        promise: P1 to P8, or RUN.
+        promise: P1 to P8, or P10, or RUN.
         rule: which part of it, for programs; two offences of one promise and rule are taken for the same bug.
         sentence: for people.
         request_ids: whom it happened to, where it is about single requests.

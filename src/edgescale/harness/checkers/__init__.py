@@ -5,6 +5,7 @@ from edgescale.harness.checkers import (
     drain,
     no_loss,
     one_result,
+    order,
     poison,
     reclaim,
     recovery,
@@ -17,7 +18,7 @@ __all__ = ["CHECKERS", "Checker", "Finding", "Outcome", "Verdict", "judge", "ove
 
 CHECKERS = tuple(
     Checker(module.PROMISE, module.TITLE, module.check)
-    for module in (no_loss, one_result, bounded_backlog, reclaim, poison, drain, uploads, recovery)
+    for module in (no_loss, one_result, bounded_backlog, reclaim, poison, drain, uploads, recovery, order)
 )
 
 

@@ -37,7 +37,7 @@ class Verdict:
     """What one checker says of a history.
 
     Attributes:
-        promise: P1 to P8.
+        promise: P1 to P8, or P10.
         title: the promise in two words.
         outcome: invalid when there is a finding, else unknown when there is a doubt, else valid.
         findings: at most FINDINGS_MAX; `counts["findings"]` has their number.

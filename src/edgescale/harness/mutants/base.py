@@ -60,7 +60,7 @@ class Mutant:
 
     Attributes:
         name: in snake_case, unlike any other.
-        promise: the checker that must report it, P1 to P8.
+        promise: the checker that must report it, P1 to P8, or P10.
         sentence: what the broken code does.
         edits: that make it so.
     """
