@@ -214,7 +214,7 @@ def ordered(scene: Scene) -> Iterator[Request]:
             yield first
             if scene.rng.random() < 1 / 4:
                 yield _cancel(scene, first, at_ms + scene.rng.randrange(1_500))
-            if scene.rng.random() < 1 / 6 and not due_ms:
+            if scene.rng.random() < 1 / 6 and not (due_ms or expires_ms):
                 yield replace(first, at_ms=at_ms + scene.rng.randrange(2_000), client=f"{first.client}-again")
             at_ms += scene.rng.choice([0, 0, 1, scene.rng.randrange(200)])
     if scene.rng.random() < 1 / 3:

@@ -104,8 +104,10 @@ class Watch:
                 moved[name.family, name.partition, name.rest] = None
             elif name.family == "task" and verb == b"HSET":
                 self._task(name.rest, dict(zip(words[2::2], words[3::2], strict=True)))
-        # Whoever's turn came is not in two streams at once.
+        # Who leaves comes before who enters, and who waits is behind whoever went straight into the stream.
         for place in sorted(moved, reverse=True):
+            self._compare(place, "replayed" if marks else self.why, entries=self._kept(place))
+        for place in sorted(moved):
             self._compare(place, "replayed" if marks else self.why)
             self._replayed(place, marks)
 
@@ -171,10 +173,7 @@ class Watch:
             since_ns: writes before this moment were kept, where a suffix was lost.
         """
         for place in {**self._known, **dict.fromkeys(self._places())}:
-            entries = self._entries(place)
-            self._compare(
-                place, "lost", entries={entry: item for entry, item in entries.items() if self._has(place, entry)}
-            )
+            self._compare(place, "lost", entries=self._kept(place))
             self._compare(place, "restored")
         if lost:
             self._note("lost", what=lost, since_ns=since_ns)
@@ -184,8 +183,10 @@ class Watch:
         self._sent = self._model.calls.get("eval", 0)
         self._note("serving")
 
-    def _has(self, place: Place, entry: int) -> bool:
-        return entry in self._known.get(place, {})
+    def _kept(self, place: Place) -> dict[int, Any]:
+        """What is there, and was when it was seen last."""
+        known = self._known.get(place, {})
+        return {entry: item for entry, item in self._entries(place).items() if entry in known}
 
     def _places(self) -> Iterator[Place]:
         for key in self._model.keyspace.values:
