@@ -19,14 +19,12 @@ class Line:
     Attributes:
         waiting: who waits, by request id and place, each with its event.
         queued: who is in the stream, by request id and entry, each with its event.
-        chosen: who waits no more since a moment ago.
-        passed_over: who was accepted before the chosen one, and still waited.
+        turned: who waits no more, by request id.
     """
 
     waiting: dict[Identity, Event] = field(default_factory=dict)
     queued: dict[Identity, Event] = field(default_factory=dict)
-    chosen: Event | None = None
-    passed_over: list[Event] = field(default_factory=list)
+    turned: dict[str, Event] = field(default_factory=dict)
 
     def before(self, place: str) -> list[Event]:
         """Who waits at an earlier place; places only grow, in the order of acceptance."""
@@ -71,7 +69,7 @@ def _move(case: Case, line: Line, event: Event) -> None:
             line.waiting[identity] = event
         case "turn":
             line.waiting.pop(identity, None)
-            line.chosen, line.passed_over = event, line.before(event.text("place"))
+            line.turned[event.request_id] = event
         case "add":
             _added(case, line, event)
             line.queued[identity] = event
@@ -83,9 +81,11 @@ def _move(case: Case, line: Line, event: Event) -> None:
 def _added(case: Case, line: Line, event: Event) -> None:
     """Into the stream comes who is the next one, when nobody of its key is there."""
     case.counts["turns"] += 1
-    chosen, line.chosen = line.chosen, None
-    had_waited = chosen is not None and (chosen.request_id, chosen.time_ns) == (event.request_id, event.time_ns)
-    passed_over = line.passed_over if had_waited else list(line.waiting.values())
+    turned = line.turned.get(event.request_id)
+    if turned is not None and turned.time_ns == event.time_ns:
+        passed_over = line.before(turned.text("place"))
+    else:
+        passed_over = list(line.waiting.values())
     for other in line.queued.values():
         sentence = f"{event.request_id} came into the stream while {other.request_id} of the same key was there"
         case.find("two_at_once", sentence, other, event)
@@ -99,7 +99,7 @@ def _added(case: Case, line: Line, event: Event) -> None:
 
 def _gone(case: Case, line: Line, event: Event) -> None:
     """Together with whoever ends, the next one is let go; not where somebody took it away by hand, or Redis lost it."""
-    moved_now = line.chosen is not None and line.chosen.time_ns == event.time_ns
+    moved_now = any(turned.time_ns == event.time_ns for turned in line.turned.values())
     if line.waiting and not moved_now and not event.text("why"):
         held_up = next(iter(line.waiting.values()))
         sentence = f"{event.request_id} had ended, and {held_up.request_id} behind it was not let go"

@@ -10,12 +10,13 @@ from edgescale.harness.mutants.base import Edit, Misfit, Mutant
 from edgescale.harness.mutants.cancels import CANCEL_MUTANTS
 from edgescale.harness.mutants.doors import DOOR_MUTANTS
 from edgescale.harness.mutants.letters import LETTER_MUTANTS
+from edgescale.harness.mutants.order import ORDER_MUTANTS
 from edgescale.harness.mutants.scripts import SCRIPT_MUTANTS
 from edgescale.harness.mutants.workers import WORKER_MUTANTS
 
 __all__ = ["MUTANTS", "Edit", "Misfit", "Mutant", "find"]
 
-MUTANTS = (*SCRIPT_MUTANTS, *LETTER_MUTANTS, *WORKER_MUTANTS, *DOOR_MUTANTS, *CANCEL_MUTANTS)
+MUTANTS = (*SCRIPT_MUTANTS, *LETTER_MUTANTS, *WORKER_MUTANTS, *DOOR_MUTANTS, *CANCEL_MUTANTS, *ORDER_MUTANTS)
 
 
 def find(name: str) -> Mutant:
