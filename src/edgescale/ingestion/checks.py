@@ -48,9 +48,10 @@ def check_ids(request_id: str, ordering_key: str) -> None:
     Raises:
         InvalidInput: one of them holds other characters, or too many; or the id does not begin with the key.
     """
-    check_request_id(request_id)
+    # The key first: a gateway makes ids that begin with it, whatever it is.
     if ordering_key and not ORDERING_KEY.fullmatch(ordering_key):
         raise InvalidInput("ordering_key", "must be 1 to 64 of A-Z a-z 0-9 . _ ~ -, or absent")
+    check_request_id(request_id)
     if ordering_key and request_id and not request_id.startswith(f"{ordering_key}:"):
         raise InvalidInput(
             "request_id",
