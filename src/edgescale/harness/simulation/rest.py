@@ -158,12 +158,7 @@ class HttpDoor(Door):
 
     async def _heartbeat(self, request: Request, gateway: GatewayLife) -> Answer:
         beat = beat_of(request)
-        members = {
-            "agent_id": beat.agent_id,
-            "sequence": beat.sequence,
-            "boot_id": beat.boot_id,
-            "status": beat.status,
-        }
+        members = {name: getattr(beat, name) for name in ("agent_id", "sequence", "boot_id", "status")}
         deadline_s = request.deadline_ms / 1000
         return await send_heartbeat(
             self.world, request.client, gateway, members, request_id=request.request_id, deadline_s=deadline_s
