@@ -271,17 +271,20 @@ async def test_a_dead_letter_is_put_back_at_the_end_of_its_chain(rig: Rig) -> No
     for _ in range(2):
         await settle_one(rig)
     [entry] = await rig.take()
-    assert list(entry.fields).count(b"accepted_ms") == 1
     assert entry.accepted_ms >= letter.buried_ms, "as if it had been accepted when it was put back"
     await rig.broker.settle("worker-1", settlement(entry))
 
 
 async def test_a_dead_letter_whose_chain_is_empty_is_put_back_into_the_stream(rig: Rig) -> None:
-    await submit_in_order(rig, "a:1")
+    await submit_in_order(rig, "a:0", "a:1")
+    await settle_one(rig)
     await settle_one(rig, state="dead_lettered", reason="WHY", message="because")
     [letter] = (await rig.letters.page()).letters
     await rig.letters.replay([str(letter.id)])
     assert (await queued(rig), await chain(rig, "a")) == (["a:1"], ["a:1"])
+    [entry] = await rig.take()
+    assert b"accepted_ms" not in entry.fields, "it is accepted now, and has not waited since"
+    await rig.broker.settle("worker-1", settlement(entry))
 
 
 async def test_all_of_a_key_are_in_one_partition_and_in_their_order(server: Server) -> None:
