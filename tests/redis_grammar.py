@@ -13,7 +13,20 @@ from tests.redis_twins import SESSIONS, Ref, Word
 T = TypeVar("T")
 Command: TypeAlias = list[Word]
 NAMES = (
-    *("submit", "settle", "renew", "give_back", "reclaim", "lookup", "cancel", "beat", "retire", "letters", "replay"),
+    *(
+        "submit",
+        "settle",
+        "renew",
+        "give_back",
+        "reclaim",
+        "lookup",
+        "locate",
+        "cancel",
+        "beat",
+        "retire",
+        "letters",
+        "replay",
+    ),
 )
 SCRIPTS = {name: Script.load(name) for name in NAMES}
 SHORT_MS = 20
@@ -68,6 +81,8 @@ TASKS, AGENTS = [b"t0", b"t1", b"t2"], [b"a0", b"a1"]
 KEYS = [b"s0", b"s1", b"h0", b"h1", b"z0", b"k0", b"k1", b"t0", b"t1", b"none"]
 GROUPS, CONSUMERS = [b"g0"] * 6 + [b"g1"], [b"c0", b"c0", b"c1", b"c2"]
 FIELDS, VALUES = [b"f0", b"f1", b"f2"], [b"", b"v", b"1", b"-7", b"9223372036854775807", b"1.5", b"\xff\x00\r\n"]
+# Of those who wait, and of their chain; one for all.
+CHAIN = [b"waiting", b"chain"]
 CHANNELS, PATTERNS = [b"n0", b"n1"], [b"n[01]", b"[^n]*", b"?", b"x\\*"]
 SCORES = [b"0", b"1", b"2.5", b"-3", b"1e20", b"0.1", b"inf", b"1700000000000"]
 
@@ -453,6 +468,10 @@ def load_scripts() -> list[Command]:
     return [[b"SCRIPT", b"LOAD", script.body.encode()] for script in SCRIPTS.values()]
 
 
+def ordering_key(c: Chooser) -> bytes:
+    return c.pick([b"", b"k"])
+
+
 def submit(c: Chooser) -> Command:
     keys: list[Word] = []
     args: list[Word] = [c.pick(GROUPS)]
@@ -460,8 +479,9 @@ def submit(c: Chooser) -> Command:
     lane = key_of(c, STREAMS)
     for _ in range(c.number(1, 3)):
         task = c.pick(TASKS)
-        keys += [task, lane]
-        args += [b"id-" + task, b"text", lane, c.pick([b"d0", b"d0", b"d1"]), b"", wrong(c, number(c, 1, 5))]
+        keys += [task, lane, *CHAIN]
+        args += [b"id-" + task, b"text", lane, c.pick([b"d0", b"d0", b"d1"]), b"", ordering_key(c)]
+        args.append(wrong(c, number(c, 1, 5)))
         args += [c.pick([b"", b"n0", b"n1", b"box"]), c.pick(VALUES)]
     return run("submit", keys, args)
 
@@ -471,16 +491,17 @@ def settle(c: Chooser) -> Command:
     args: list[Word] = [c.pick(GROUPS), b"n", b"100000000"]
     for _ in range(c.number(1, 2)):
         task = c.pick(TASKS)
-        keys += [task, key_of(c, STREAMS), b"due"]
+        keys += [task, key_of(c, STREAMS), b"due", *CHAIN]
         state = c.pick([b"succeeded", b"failed", b"dead_lettered"])
-        args += [c.pick(CONSUMERS), some_entry(c), b"id-" + task, b"text", b"text", state, c.pick(VALUES)]
+        args += [c.pick(CONSUMERS), some_entry(c), b"id-" + task, b"text", b"text", ordering_key(c), state]
+        args.append(c.pick(VALUES))
         args += [c.pick([b"", b"REASON"]), c.pick([b"", b"message"]), number(c, 1, 5)]
     return run("settle", keys, args)
 
 
 def lease(c: Chooser) -> Command:
     """Renewing, giving back, taking over."""
-    key, owner = key_of(c, STREAMS), c.pick(CONSUMERS)
+    key, owner, lane, task = key_of(c, STREAMS), c.pick(CONSUMERS), c.pick(STREAMS), c.pick(TASKS)
     back = [owner, some_entry(c), number(c, 0, 3), c.pick([b"0", b"300000000"]), number(c, 0, 5)]
     back += [c.pick([b"", b"REASON"]), b"message"]
     return c.pick(
@@ -494,11 +515,12 @@ def lease(c: Chooser) -> Command:
                 [c.pick(GROUPS), owner, c.pick([b"0", b"200000000"]), b"0-0", wrong(c, number(c, 1, 3))],
             ),
             run("retire", [key], [c.pick(GROUPS), c.pick([b"0", b"200000000"])]),
-            run("lookup", [c.pick(TASKS), c.pick(TASKS)], [c.pick(GROUPS), b"", c.pick([b"", b"n0"]), b"box"]),
+            run("lookup", [c.pick(TASKS), c.pick(TASKS)], [c.pick([b"", b"n0"]), b"box"]),
+            run("locate", [task, key, *CHAIN], [c.pick(GROUPS), b"id-" + task, lane, ordering_key(c)]),
             run(
                 "cancel",
-                [c.pick(TASKS)],
-                [c.pick(GROUPS), b"", b"due", b"n", b"100000000", b"REASON", b"message", b"id"],
+                [task, key, b"due", *CHAIN],
+                [c.pick(GROUPS), b"n", b"100000000", b"REASON", b"message", b"id-" + task, lane, ordering_key(c)],
             ),
         ]
     )
@@ -510,6 +532,7 @@ def letters(c: Chooser) -> Command:
     filters = [c.pick([b"", b"s0"]), c.pick([b"", b"text"]), c.pick([b"", b"REASON"]), c.pick([b"", b"id-" + task])]
     letter: Command = [b"XADD", b"buried", entry, b"request_id", b"id-" + task, b"lane", b"s0", b"reason", b"REASON"]
     letter += [b"entry", c.pick([b"1-0", b"9-9"]), *c.pick([[], [b"history", b"{}"], [b"digest", b"d0"]])]
+    letter += c.pick([[], [], [b"ordering_key", b"k"], [b"ordering_key", b"k", b"entry.accepted_ms", b"1"]])
     letter += c.pick([[b"entry.f", b"v"], [b"entry.f", b"v", b"entry.g", b""], []])
     ended: Command = [
         b"HSET",
@@ -532,7 +555,7 @@ def letters(c: Chooser) -> Command:
             ),
             run(
                 "replay",
-                [b"buried", task, key_of(c, STREAMS), c.pick([b"mark-0", b"mark-1"])],
+                [b"buried", task, key_of(c, STREAMS), c.pick([b"mark-0", b"mark-1"]), *CHAIN],
                 [c.pick(GROUPS), entry, wrong(c, number(c, 0, 5)), b"100000000"],
             ),
         ]

@@ -42,6 +42,7 @@ HttpBind = Annotated[str | None, typer.Option("--http-bind", help="host:port of 
 Target = Annotated[str | None, typer.Option("--target", help="host:port of ingestion to talk to.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 RequestId = Annotated[str, typer.Option("--request-id", help="Repeating an id repeats the answer, not the work.")]
+OrderingKey = Annotated[str, typer.Option("--ordering-key", help="Its tasks are done one after the other.")]
 UntilStdinCloses = Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)]
 
 
@@ -201,6 +202,7 @@ def text(
     words: Annotated[str, typer.Argument(help="The text, or - for standard input.")],
     top_terms: Annotated[int, typer.Option("--top-terms", min=0, max=100, help="Most frequent terms.")] = 0,
     request_id: RequestId = "",
+    ordering_key: OrderingKey = "",
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait for the answer.")] = 60.0,
     target: Target = None,
 ) -> None:
@@ -209,7 +211,9 @@ def text(
     with_client(
         target,
         lambda client: print_message(
-            client.analyze_text(content, top_terms=top_terms, request_id=request_id, timeout_s=timeout_s)
+            client.analyze_text(
+                content, top_terms=top_terms, request_id=request_id, ordering_key=ordering_key, timeout_s=timeout_s
+            )
         ),
     )
 
@@ -218,12 +222,14 @@ def text(
 def file(
     path: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="The file.")],
     request_id: RequestId = "",
+    ordering_key: OrderingKey = "",
     target: Target = None,
 ) -> None:
     """Stream a file, and print the report on it."""
     from edgescale.local.progress import upload_with_progress
 
-    with_client(target, lambda client: print_message(upload_with_progress(client, path, request_id=request_id)))
+    ids = {"request_id": request_id, "ordering_key": ordering_key}
+    with_client(target, lambda client: print_message(upload_with_progress(client, path, **ids)))
 
 
 def _standard_input() -> str:

@@ -11,6 +11,7 @@ from edgescale.v1 import envelope_pb2
 
 REQUEST_ID_FIELD = b"request_id"
 ENVELOPE_FIELD = b"envelope"
+ORDERING_KEY_FIELD = b"ordering_key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Envelope:
         traceparent: W3C trace context, or empty.
         not_before_ms: when it may be started, in milliseconds since 1970 by the broker's clock; 0 for at once.
         expires_ms: from when on it is not started any more; 0 for never.
+        ordering_key: of requests that are done one after the other; empty for none. It stands beside the encoded
+            envelope, so that the next one's turn comes when this one does not decode.
     """
 
     request_id: str
@@ -37,6 +40,7 @@ class Envelope:
     traceparent: str = ""
     not_before_ms: int = 0
     expires_ms: int = 0
+    ordering_key: str = ""
 
     def encode(self) -> bytes:
         """The bytes of the entry's envelope field."""
@@ -59,6 +63,7 @@ class Envelope:
         """
         try:
             request_id = fields[REQUEST_ID_FIELD].decode()
+            ordering_key = fields.get(ORDERING_KEY_FIELD, b"").decode()
             message = envelope_pb2.Envelope.FromString(fields[ENVELOPE_FIELD])
         except KeyError as error:
             raise EnvelopeError(f"the entry has no field {error.args[0].decode()!r}") from error
@@ -75,7 +80,13 @@ class Envelope:
             traceparent=message.traceparent,
             not_before_ms=message.not_before_ms,
             expires_ms=message.expires_ms,
+            ordering_key=ordering_key,
         )
+
+
+def ordered_id(ordering_key: str, name: str) -> str:
+    """A request id of this name: it begins with its ordering key, if there is one, as that decides on its partition."""
+    return f"{ordering_key}:{name}" if ordering_key else name
 
 
 def digest(*parts: bytes) -> str:

@@ -13,6 +13,7 @@ from edgescale import __version__
 from edgescale.cli import main
 from edgescale.local.child import free_port
 from tests.door import ingesting
+from tests.ordered import chain
 from tests.parts import answer_with_attempt, working
 from tests.processes import command, environment
 from tests.servers import Server, own_server
@@ -116,6 +117,24 @@ async def test_a_text_from_the_command_line_is_answered_as_json(server: Server, 
             task = json.loads(output)
             assert (task["request_id"], task["state"]) == ("r1", "TASK_STATE_SUCCEEDED")
             assert task["result"]["json"] == "r1 by attempt 1"
+
+
+@ONE_SERVER
+async def test_an_ordering_key_from_the_command_line_is_the_beginning_of_the_ids(
+    server: Server, rig: Rig, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"content")
+    async with ingesting(server.url, tmp_path, wait_default_ms=100) as (door, _):
+        order = ["--ordering-key", "k", "--target", door.address]
+        for words in (["text", "x", "--timeout", "1"], ["file", str(path)]):
+            status, _, errors = await command("send", *words, *order)
+            assert status == 1
+            assert one_sentence(errors).startswith("no result within the time given; task k:")
+    for lane in ("text", "file"):
+        [request_id] = await rig.request_ids(lane)
+        assert request_id.startswith("k:")
+        assert await chain(rig, "k", lane) == [request_id]
 
 
 @ONE_SERVER

@@ -61,6 +61,22 @@ async def test_a_known_task_still_conflicts(rig: Rig) -> None:
         await rig.broker.submit(submission("r1", b"other content"))
 
 
+async def test_a_task_of_another_lane_is_not_taken_for_one_whose_entry_is_gone(rig: Rig) -> None:
+    await rig.submit("r1")
+    with pytest.raises(Conflict):
+        await rig.broker.submit(submission("r1", kind="file", lane="file"))
+    assert (await rig.backlog(), await rig.backlog(lane="file")) == (1, 0)
+
+
+async def test_what_settled_after_it_was_read_is_not_taken_for_lost(rig: Rig) -> None:
+    [entry] = await rig.submit_and_take("r1")
+    read = await rig.broker.lookup("r1")
+    assert read is not None
+    await rig.broker.settle("worker-1", settlement(entry))
+    assert await rig.broker.deliveries(read) == 0
+    assert (await rig.broker.lookup("r1") or read).state == "succeeded"
+
+
 async def test_who_waits_for_it_has_it_submitted_again(server: Server) -> None:
     async with open_rig(server.url, inbox_recheck_ms=OFTEN_MS) as rig, serving(rig.inbox()) as inbox:
         waiting = asyncio.create_task(wait_for_accepted(rig, inbox, "r1"))

@@ -1,7 +1,7 @@
 """The peer-bug museum: memory of Redis that grew because something stayed behind.
 
 Whatever a test of this module does with tasks and agents, afterwards only known keys may be there: streams, emptied;
-the dead letters; the index of the agents. Everything else has an expiry, or is gone.
+those who wait, none; the dead letters; the index of the agents. Everything else has an expiry, or is gone.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from edgescale.broker.model import GiveBack
 from edgescale.config import Settings
 from edgescale.errors import Conflict, LaneFull, NotFound
 from edgescale.handlers.base import Context, Outcome, Rejected, Retry
+from tests.ordered import ordered
 from tests.parts import Deed, answer_with_attempt, ask, working
 from tests.servers import Server
 from tests.support import LANE, Rig, beat, eventually, open_rig, serving, settlement, submission
@@ -36,8 +37,10 @@ async def left_behind(rig: Rig) -> dict[str, str]:
 async def problem(rig: Rig, key: str) -> str:
     """Why a key should not be there as it is; empty when it may."""
     name = Name.parse(key)
-    if name is None or name.family not in {"stream", *KEPT, *LIFE_MS}:
+    if name is None or name.family not in {"stream", "waiting", *KEPT, *LIFE_MS}:
         return "unknown, or of use to an open task only"
+    if name.family == "waiting":
+        return "not emptied" if await rig.connection.command("XLEN", key) else ""
     if name.family == "stream":
         groups = await rig.connection.command("XINFO", "GROUPS", key)
         unsettled = await rig.connection.command("XLEN", key) + sum(int(group[5]) for group in groups)
@@ -119,6 +122,22 @@ async def test_tasks_that_changed_hands_leave_a_record_that_expires(own_rig: Rig
     await own_rig.connection.command("XDEL", own_rig.keys.stream(0, LANE), fourth.entry_id)
     for entry in (second, fourth):
         assert await own_rig.broker.settle("alive", settlement(entry)) == "settled"
+
+
+async def test_tasks_with_an_ordering_key_leave_a_record_that_expires_and_no_chain(
+    server: Server, own_rig: Rig
+) -> None:
+    payloads = ("succeed", "reject", "fail", "later", "succeed")
+    given = [ordered(f"a:{number}", payload.encode()) for number, payload in enumerate(payloads)]
+    await own_rig.broker.submit(ordered("b:1"))
+    for name in ("b:2", "b:3"):
+        await own_rig.broker.submit(ordered(name))
+    for name in ("b:2", "b:1"):
+        assert (await own_rig.canceller.cancel(name)).state == "cancelled"
+    async with serving(own_rig.inbox()) as inbox, working(server.url, act_as_told, attempts_max=2, **SHORT):
+        records = await asyncio.gather(*(ask(own_rig, inbox, task) for task in [*given, ordered("b:3")]))
+    ends = ["succeeded", "failed", "dead_lettered", "succeeded", "succeeded", "succeeded"]
+    assert [record.state for record in records] == ends
 
 
 async def test_what_is_refused_and_what_is_only_asked_for_leaves_nothing(server: Server) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgescale.errors import InvalidInput
 from edgescale.gateway.uploads import form_parts, messages
-from edgescale.v1.task_pb2 import Schedule
+from edgescale.v1.ingestion_service_pb2 import UploadFileStart
 
 BOUNDARY = "b0"
 DELIMITER = b"\r\n--b0"
@@ -60,7 +60,7 @@ async def read(pieces: Iterable[bytes]) -> tuple[str, str, bytes]:
     headers = [(b"content-type", f"multipart/form-data; boundary={BOUNDARY}".encode())]
     request = Request({"type": "http", "headers": headers}, receive)
     name, content_type, content = "", "", b""
-    async for message in messages(form_parts(request, None, BYTES_MAX), "", BYTES_MAX, Schedule()):
+    async for message in messages(form_parts(request, None, BYTES_MAX), UploadFileStart(), BYTES_MAX):
         if message.WhichOneof("part") == "start":
             name, content_type = message.start.metadata.name, message.start.metadata.content_type
         content += message.chunk

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgescale.errors import InvalidInput, TooLarge
-from edgescale.ingestion.checks import check_heartbeat, check_request_id, check_text
+from edgescale.ingestion.checks import check_heartbeat, check_ids, check_request_id, check_text
 from edgescale.v1.heartbeat_pb2 import Heartbeat
 from edgescale.v1.text_pb2 import TextInput
 
@@ -36,6 +36,31 @@ def test_a_request_id_with_other_characters_is_refused(request_id: str) -> None:
 def test_who_must_name_a_task_is_not_told_that_its_id_may_be_absent() -> None:
     assert refusal(lambda: check_request_id("a b")).problem.endswith(", or absent")
     assert not refusal(lambda: check_request_id("a b", required=True)).problem.endswith(", or absent")
+
+
+@pytest.mark.parametrize(
+    ("request_id", "ordering_key"),
+    [("", ""), ("", "A-z.0_9~"), ("", "x" * 64), ("k:1", "k"), ("k:1:2", "k"), ("j:1", "")],
+)
+def test_an_ordering_key_goes_with_no_id_or_one_that_begins_with_it(request_id: str, ordering_key: str) -> None:
+    check_ids(request_id, ordering_key)
+
+
+@pytest.mark.parametrize("ordering_key", ["x" * 65, "a:b", "a b", "a{b}", "ä", "a\n", "*"])
+def test_an_ordering_key_with_other_characters_is_refused_even_where_the_id_begins_with_it(ordering_key: str) -> None:
+    for request_id in ("", f"{ordering_key}:1"):
+        refused = refusal(lambda given=request_id: check_ids(given, ordering_key))  # type: ignore[misc]
+        assert (refused.field, str(refused)) == (
+            "ordering_key",
+            "ordering_key: must be 1 to 64 of A-Z a-z 0-9 . _ ~ -, or absent",
+        )
+
+
+@pytest.mark.parametrize("request_id", ["1", "k", "k1:1", "j:1", "kk:1"])
+def test_an_id_that_does_not_begin_with_the_ordering_key_is_refused_with_an_example(request_id: str) -> None:
+    assert str(refusal(lambda: check_ids(request_id, "k"))) == (
+        'request_id: must begin with the ordering key and a colon, such as "customer-5:letter-17", or be absent'
+    )
 
 
 def test_a_full_heartbeat_is_taken() -> None:

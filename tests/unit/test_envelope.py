@@ -21,6 +21,14 @@ def test_the_request_id_stands_beside_the_envelope() -> None:
     assert b"r1" not in WHOLE.encode()
 
 
+def test_so_does_the_ordering_key() -> None:
+    ordered = Envelope("key-5:1", "text", b"payload", ordering_key="key-5")
+    assert b"key-5" not in ordered.encode()
+    assert Envelope.decode({**fields_of(ordered), b"ordering_key": b"key-5"}) == ordered
+    with pytest.raises(EnvelopeError, match="the entry's bytes are no envelope"):
+        Envelope.decode({**fields_of(ordered), b"ordering_key": b"\xff"})
+
+
 def test_the_same_envelope_is_the_same_bytes() -> None:
     assert WHOLE.encode() == Envelope("r1", "text", b"payload", "a1", "f1", "00-ab-cd-01").encode()
 

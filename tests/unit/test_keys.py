@@ -18,6 +18,8 @@ def test_names_are_what_the_documentation_says() -> None:
     assert keys.channel(0, "box") == "edgescale:{p0}:result:box"
     assert keys.agent("a1") == "edgescale:{p0}:agent:a1"
     assert keys.agents(0) == "edgescale:{p0}:agents"
+    assert keys.backlog(0, "text") == ["edgescale:{p0}:stream:text", "edgescale:{p0}:waiting:text"]
+    assert keys.of_chain(0, "text", "k") == ["edgescale:{p0}:waiting:text", "edgescale:{p0}:chain:text:k"]
     assert GROUP == "workers"
 
 
@@ -25,6 +27,15 @@ def test_names_are_what_the_documentation_says() -> None:
 def test_the_partition_of_an_id_never_changes(identity: str, partition: int) -> None:
     # Literal values: entries written by an older version must still be found.
     assert Keys(4).partition_of(identity) == partition
+
+
+def test_ids_with_the_same_beginning_are_in_one_partition_and_agents_are_not() -> None:
+    keys, names = Keys(16), [f"pier-5:{number}" for number in range(100)]
+    assert {keys.partition_of(name) for name in names} == {keys.partition_of("pier-5")}
+    assert len({tag(keys.task(name)) for name in names}) == 1
+    assert (
+        len({keys.partition_of_agent(name) for name in names}) == len({tag(keys.agent(name)) for name in names}) == 16
+    )
 
 
 def test_everything_of_a_partition_is_in_one_slot() -> None:

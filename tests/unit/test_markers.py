@@ -92,6 +92,10 @@ SHOWN: dict[str, Callable[[], Story]] = {
     "cancelled_too_late": lambda: (
         Story().cast().task("r1").begin("client-2", "cancel", "r1").end("client-2", "cancel", "r1", state="succeeded")
     ),
+    "waited_its_turn": lambda: (
+        Story().tell("redis", "wait", "r1", place="1-0").tell("redis", "turn", "r1", place="1-0")
+    ),
+    "passed_the_lost": lambda: Story().tell("redis", "lost", what="entries").tell("redis", "turn", "r1", place="1-0"),
     "fetched_after_wait": lambda: held().unclear("r1", "WAIT_EXPIRED").settle("r1").fetch("r1"),
     "shared_result": lambda: Story().cast().submit("r1", "client-2").task("r1").answer("r1", "client-2"),
     "waited_out_outage": lambda: held().tell("redis", "away").tell("redis", "serving").settle("r1").answer("r1"),

@@ -17,7 +17,7 @@ from edgescale.harness.mutants import MUTANTS, Edit, Misfit, Mutant, find
 from edgescale.ingestion.patience import within
 
 SCRIPTS = (
-    *("submit", "settle", "renew", "give_back", "reclaim", "lookup", "beat"),
+    *("submit", "settle", "renew", "give_back", "reclaim", "lookup", "locate", "beat"),
     *("cancel", "retire", "letters", "replay"),
 )
 

@@ -42,3 +42,13 @@ def test_a_deadline_before_1970_is_past_and_not_absent() -> None:
     late = of_text(TextInput(text="x"), request_id="r1", traceparent="", schedule=schedule)
 
     assert late.envelope.expires_ms == 1
+
+
+def test_the_ordering_key_is_part_of_what_makes_two_requests_the_same() -> None:
+    def under(key: str) -> Submission:
+        return of_text(TextInput(text="x"), request_id="k:1", traceparent="", schedule=Schedule(), ordering_key=key)
+
+    assert len({under("k").digest, under("j").digest, submitted(TextInput(text="x")).digest}) == 3
+    assert under("k") == under("k")
+    assert under("").digest == submitted(TextInput(text="x")).digest
+    assert (under("k").envelope.ordering_key, under("k").record("5-0", waits=True).ordering_key) == ("k", "k")

@@ -13,7 +13,6 @@ MODULE_LINES_MAX = 250
 FUNCTION_LINES_MAX = 50
 # Modules that were larger when the limit came, with the size they may not exceed. Shrink a number, never raise it.
 LARGER_MODULES: dict[str, int] = {
-    "broker/broker.py": 259,
     "errors.py": 254,
     "local/demo.py": 257,
 }

@@ -54,7 +54,7 @@ class AgentRegistry:
         Raises:
             BrokerUnavailable: Redis is away; the beat may be entered again.
         """
-        missed, repeated = await self._beats[self._keys.partition_of(beat.agent_id)]((beat, seen_ms))
+        missed, repeated = await self._beats[self._keys.partition_of_agent(beat.agent_id)]((beat, seen_ms))
         return heartbeat_pb2.HeartbeatReceipt(
             agent_id=beat.agent_id, sequence=beat.sequence, missed_beats=missed, repeated=bool(repeated)
         )

@@ -8,6 +8,7 @@ from edgescale.broker.clock import BrokerClock
 from edgescale.broker.commit import GroupCommit, Item
 from edgescale.broker.connection import Connection, flat_dict
 from edgescale.broker.keys import GROUP, Keys
+from edgescale.broker.lookups import Lookups
 from edgescale.broker.model import Entry, GiveBack, Receipt, Settlement, SettleStatus, Submission, TaskRecord
 from edgescale.broker.reconnect import persist
 from edgescale.broker.script import Argument, Script
@@ -39,11 +40,9 @@ class Broker:
         self._chance = chance
         self.clock, self.unheard = BrokerClock(), Unheard(connection, keys)
         self._log = get_log()
-        self._scripts = {
-            name: Script.load(name) for name in ("submit", "settle", "renew", "give_back", "reclaim", "lookup")
-        }
+        self._scripts = {name: Script.load(name) for name in ("submit", "settle", "renew", "give_back", "reclaim")}
         self._submits = self._per_partition(self._flush_submits, weigh=lambda item: len(item[2]))
-        self._lookups = self._per_partition(self._flush_lookups)
+        self._lookups = Lookups(connection, keys)
         self._settles = self._per_partition(self._flush_settles, weigh=lambda item: len(item[1].result))
         self._renewals = self._per_partition(self._flush_renewals)
         self._give_backs = self._per_partition(self._flush_give_backs)
@@ -86,8 +85,9 @@ class Broker:
             envelope = submission.envelope
             cap = self._settings.cap_of(submission.lane) // self._keys.partitions
             keys += [self._keys.task(envelope.request_id), self._keys.stream(partition, submission.lane)]
+            keys += self._keys.of_chain(partition, submission.lane, envelope.ordering_key)
             args += [envelope.request_id, envelope.kind, submission.lane, submission.digest]
-            args += [envelope.file_id, cap, inbox, encoded]
+            args += [envelope.file_id, envelope.ordering_key, cap, inbox, encoded]
         return await self._connection.run(self._scripts["submit"], keys, args)
 
     async def room(self, lane: str) -> None:
@@ -97,13 +97,13 @@ class Broker:
             LaneFull: there is no room now. That there is room says nothing of later: submit decides.
         """
         cap = self._settings.cap_of(lane)
-        streams = [self._keys.stream(partition, lane) for partition in range(self._keys.partitions)]
+        both = [self._keys.backlog(partition, lane) for partition in range(self._keys.partitions)]
 
         async def backlogs() -> list[int]:
-            return [await self._connection.command("XLEN", stream) for stream in streams]
+            return [sum([await self._connection.command("XLEN", stream) for stream in streams]) for streams in both]
 
         patience_ms = self._settings.redis_patience_ms
-        if min(await persist(backlogs, self._chance, patience_ms=patience_ms)) >= cap // len(streams):
+        if min(await persist(backlogs, self._chance, patience_ms=patience_ms)) >= cap // len(both):
             raise LaneFull(lane, cap=cap)
 
     async def lookup(self, request_id: str, *, inbox: str = "") -> TaskRecord | None:
@@ -112,13 +112,7 @@ class Broker:
         Raises:
             BrokerUnavailable: Redis is away.
         """
-        flat = await self._lookups[self._keys.partition_of(request_id)]((request_id, inbox))
-        return TaskRecord.parse(request_id, flat) if flat else None
-
-    async def _flush_lookups(self, partition: int, items: Sequence[tuple[str, str]]) -> Any:
-        keys = [self._keys.task(request_id) for request_id, _ in items]
-        args = [GROUP, self._keys.stream(partition, ""), *(inbox for _, inbox in items)]
-        return await self._connection.run(self._scripts["lookup"], keys, args)
+        return await self._lookups.find(request_id, inbox)
 
     async def deliveries(self, record: TaskRecord) -> int:
         """How often an open task was delivered; 0 while it is queued.
@@ -126,12 +120,7 @@ class Broker:
         Raises:
             BrokerUnavailable: Redis is away.
         """
-        stream = self._keys.stream(self._keys.partition_of(record.request_id), record.lane)
-        try:
-            pending = await self._connection.command("XPENDING", stream, GROUP, record.entry, record.entry, 1)
-        except GroupMissing:
-            return 0
-        return int(pending[0][3]) if pending else 0
+        return max(await self._lookups.locate(record), 0)
 
     async def read(
         self, reader: Connection, partition: int, lane: str, consumer: str, *, count: int, block_ms: int = 0
@@ -235,8 +224,10 @@ class Broker:
         keys = [self._keys.dead(partition)]
         args: list[Argument] = [GROUP, self._keys.channel(partition, ""), self._settings.result_ttl_ms]
         for consumer, done in items:
-            keys += self._keys.of_entry(partition, done.request_id, done.entry.lane)
-            args += [consumer, done.entry.entry_id, done.request_id, done.kind, done.entry.lane, done.state]
+            lane, ordering_key = done.entry.lane, done.entry.ordering_key
+            keys += self._keys.of_entry(partition, done.request_id, lane)
+            keys += self._keys.of_chain(partition, lane, ordering_key)
+            args += [consumer, done.entry.entry_id, done.request_id, done.kind, lane, ordering_key, done.state]
             args += [done.result, done.reason, done.message, done.entry.deliveries]
         return await self._connection.run(self._scripts["settle"], keys, args)
 

@@ -35,6 +35,7 @@ class Canceller:
         self._settings = settings
         self._chance = chance
         self._log = get_log()
+        self._lookup = Script.load("lookup")
         self._script = Script.load("cancel")
         self._cancels = [self._commit(partition) for partition in range(keys.partitions)]
 
@@ -61,11 +62,26 @@ class Canceller:
         return record
 
     async def _flush(self, partition: int, request_ids: Sequence[str]) -> Any:
-        keys = [self._keys.task(request_id) for request_id in request_ids]
-        prefixes = (
-            self._keys.stream(partition, ""),
-            self._keys.schedule(partition, ""),
-            self._keys.channel(partition, ""),
-        )
-        args: list[Argument] = [GROUP, *prefixes, self._settings.result_ttl_ms, REASON, MESSAGE, *request_ids]
-        return await self._connection.run(self._script, keys, args)
+        """Read the records first, for they tell which keys a cancellation needs."""
+        answers: dict[str, Any] = {}
+        asked = list(dict.fromkeys(request_ids))
+        while asked:
+            keys = [self._keys.task(request_id) for request_id in asked]
+            answers |= zip(asked, await self._connection.run(self._lookup, keys, [""] * len(keys)), strict=True)
+            records = [TaskRecord.parse(request_id, answers[request_id]) for request_id in asked if answers[request_id]]
+            records = [record for record in records if not record.terminal]
+            answers |= (ended := await self._end(partition, records))
+            # What was not ended was lost in between, and maybe accepted anew: its record is another one.
+            asked = [request_id for request_id, flat in ended.items() if not flat]
+        return [answers[request_id] for request_id in request_ids]
+
+    async def _end(self, partition: int, records: Sequence[TaskRecord]) -> dict[str, Any]:
+        """Cancel what these records tell of; each one's record then, empty where it is not the same any more."""
+        keys: list[str] = []
+        args: list[Argument] = [GROUP, self._keys.channel(partition, ""), self._settings.result_ttl_ms, REASON, MESSAGE]
+        for record in records:
+            keys += self._keys.of_entry(partition, record.request_id, record.lane)
+            keys += self._keys.of_chain(partition, record.lane, record.ordering_key)
+            args += [record.request_id, record.lane, record.ordering_key]
+        ended = await self._connection.run(self._script, keys, args) if records else []
+        return dict(zip((record.request_id for record in records), ended, strict=True))

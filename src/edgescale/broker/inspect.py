@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from edgescale.broker.connection import Connection, flat_dict
 from edgescale.broker.durability import check_durability
 from edgescale.broker.keys import GROUP, Keys
+from edgescale.broker.model import accepted_ms
 from edgescale.config import Settings
 from edgescale.errors import ConfigError, GroupMissing, InternalError
 
@@ -83,9 +84,10 @@ class LaneInspector:
         consumers: dict[str, ConsumerStatus] = {}
         for partition in range(self._keys.partitions):
             stream = self._keys.stream(partition, name)
-            backlog += int(await self._connection.command("XLEN", stream))
-            first = await self._connection.command("XRANGE", stream, "-", "+", "COUNT", 1)
-            oldest += [int(entry_id.partition(b"-")[0]) for entry_id, _ in first]
+            for each in self._keys.backlog(partition, name):
+                backlog += int(await self._connection.command("XLEN", each))
+                first = await self._connection.command("XRANGE", each, "-", "+", "COUNT", 1)
+                oldest += [accepted_ms(entry_id.decode(), flat_dict(flat)) for entry_id, flat in first]
             for consumer in await self._consumers(stream):
                 known = consumers.get(consumer.name, consumer)
                 running = consumer.running + (known.running if known is not consumer else 0)

@@ -2,6 +2,8 @@
 
     edgescale:{pN}:stream:<lane>        stream   entries queued and running; settled ones are deleted
     edgescale:{pN}:schedule:<lane>      zset     entries that wait for longer than a lease, by when they are due
+    edgescale:{pN}:waiting:<lane>       stream   what becomes an entry of the lane in its turn
+    edgescale:{pN}:chain:<lane>:<key>   zset     the open tasks of an ordering key, in order
     edgescale:{pN}:task:<request_id>    hash     one task; expires after it is settled
     edgescale:{pN}:dead                 stream   dead letters with their original fields
     edgescale:{pN}:replayed:<letter>    string   the entry that a dead letter was put back as; expires
@@ -10,7 +12,8 @@
     edgescale:{pN}:agents               zset     agent ids by last-seen time
     edgescale:{pN}:fence                string   written behind what replicas must have; expires
 
-All keys of a partition share the hash tag `{pN}` and so one slot of a cluster; N follows from the id.
+All keys of a partition share the hash tag `{pN}` and so one slot of a cluster; N follows from the id. Of a request id
+that is what stands before its first colon, so that all tasks of one ordering key are in one partition.
 Source: Redis cluster specification, "Hash tags".
 """
 
@@ -28,8 +31,9 @@ class Name(NamedTuple):
 
     Attributes:
         partition: that it belongs to.
-        family: stream, schedule, task, dead, replayed, result, agent, agents or fence.
-        rest: the lane, request id, letter, inbox or agent id; empty where the family has one name only.
+        family: stream, schedule, waiting, chain, task, dead, replayed, result, agent, agents or fence.
+        rest: the lane, lane and ordering key, request id, letter, inbox or agent id; empty where the family has one
+            name only.
     """
 
     partition: int
@@ -59,17 +63,36 @@ class Keys:
         self.partitions = partitions
         self._tags = [f"{PREFIX}:{{p{partition}}}:" for partition in range(partitions)]
 
-    def partition_of(self, identity: str) -> int:
-        """The partition of a request id or agent id; the same in every process and version."""
+    def partition_of(self, request_id: str) -> int:
+        """The partition of a request id: that of what stands before its first colon; the same in every process."""
+        return self._partition(request_id.partition(":")[0])
+
+    def partition_of_agent(self, agent_id: str) -> int:
+        """The partition of an agent id, all of which counts; the same in every process."""
+        return self._partition(agent_id)
+
+    def _partition(self, identity: str) -> int:
         return zlib.crc32(identity.encode()) % self.partitions
 
     def stream(self, partition: int, lane: str) -> str:
-        """The lane's stream; with an empty lane, the prefix of all of them."""
+        """The lane's stream."""
         return f"{self._tags[partition]}stream:{lane}"
 
     def schedule(self, partition: int, lane: str) -> str:
-        """The lane's schedule: entry ids by milliseconds since 1970. With an empty lane, the prefix of all of them."""
+        """The lane's schedule: entry ids by milliseconds since 1970."""
         return f"{self._tags[partition]}schedule:{lane}"
+
+    def waiting(self, partition: int, lane: str) -> str:
+        """The stream of those that wait for their turn, each behind another one of its ordering key."""
+        return f"{self._tags[partition]}waiting:{lane}"
+
+    def backlog(self, partition: int, lane: str) -> list[str]:
+        """Both streams of a lane: what is in either counts against the cap."""
+        return [self.stream(partition, lane), self.waiting(partition, lane)]
+
+    def chain(self, partition: int, lane: str, ordering_key: str) -> str:
+        """The tasks of an ordering key in a lane; without an ordering key, a name that is never used."""
+        return f"{self._tags[partition]}chain:{lane}:{ordering_key}"
 
     def task(self, request_id: str) -> str:
         """The task's hash."""
@@ -78,6 +101,10 @@ class Keys:
     def of_entry(self, partition: int, request_id: str, lane: str) -> list[str]:
         """Task, stream and schedule: all that tells of an entry."""
         return [self.task(request_id), self.stream(partition, lane), self.schedule(partition, lane)]
+
+    def of_chain(self, partition: int, lane: str, ordering_key: str) -> list[str]:
+        """Those who wait, and the chain: what a script needs to let the next one of an ordering key go."""
+        return [self.waiting(partition, lane), self.chain(partition, lane, ordering_key)]
 
     def dead(self, partition: int) -> str:
         """The stream of dead letters."""
@@ -93,7 +120,7 @@ class Keys:
 
     def agent(self, agent_id: str) -> str:
         """The agent's hash."""
-        return f"{self._tags[self.partition_of(agent_id)]}agent:{agent_id}"
+        return f"{self._tags[self.partition_of_agent(agent_id)]}agent:{agent_id}"
 
     def agents(self, partition: int) -> str:
         """The partition's agents by last-seen time."""

@@ -120,7 +120,7 @@ class Letter:
         entry: its id in the lane's stream.
         worker: who buried it.
         accepted_ms: when its task was accepted, by the broker's clock, since 1970; 0 when unknown.
-        file_id: of an upload, else empty.
+        file_id, ordering_key: of its task, else empty.
         replays: how often the task had been replayed before.
         size_bytes: of the entry's fields.
         history: its attempts, in order; empty in a list.
@@ -139,6 +139,7 @@ class Letter:
     accepted_ms: int
     file_id: str
     replays: int
+    ordering_key: str
     size_bytes: int
     history: Sequence[Attempt] = ()
     fields: Mapping[bytes, bytes] = field(default_factory=dict)
@@ -164,6 +165,7 @@ class Letter:
             accepted_ms=_number(own, b"accepted_ms"),
             file_id=_text(own, b"file_id"),
             replays=_number(own, b"replays"),
+            ordering_key=_text(own, b"ordering_key"),
             size_bytes=size_bytes,
             **details,
         )
@@ -227,8 +229,7 @@ def _text(fields: Mapping[bytes, bytes], name: bytes) -> str:
 
 
 def _number(fields: Mapping[bytes, bytes], name: bytes) -> int:
-    value = fields.get(name, b"")
-    return int(value) if value.isdigit() else 0
+    return int(value) if (value := fields.get(name, b"")).isdigit() else 0
 
 
 def _attempts(history: str, attempts: int, replays: int) -> list[Attempt]:
@@ -236,9 +237,8 @@ def _attempts(history: str, attempts: int, replays: int) -> list[Attempt]:
     told = list(_lines(history))
     known = {attempt.number for attempt in told if attempt.replays == replays}
     # Long histories have lost their oldest lines, and nobody wants to read of a thousand gaps.
-    silent = range(max(1, attempts - SILENT_MAX), attempts + 1)
-    told += [Attempt(number, replays) for number in silent if number not in known]
-    return sorted(told, key=lambda attempt: (attempt.replays, attempt.number))
+    gaps = [Attempt(number, replays) for number in {*range(max(1, attempts - SILENT_MAX), attempts + 1)} - known]
+    return sorted([*told, *gaps], key=lambda attempt: (attempt.replays, attempt.number))
 
 
 def _lines(history: str) -> Iterator[Attempt]:

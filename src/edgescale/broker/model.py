@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from edgescale.broker.connection import flat_dict
-from edgescale.envelope import Envelope
+from edgescale.envelope import ORDERING_KEY_FIELD, Envelope
 from edgescale.errors import Conflict, InternalError, LaneFull
 
 TerminalState = Literal["succeeded", "failed", "dead_lettered", "expired", "cancelled"]
@@ -17,6 +17,12 @@ SettleStatus = Literal["settled", "superseded", "lost"]
 def entry_ms(entry_id: str) -> int:
     """When an entry was added, in milliseconds since 1970 by the broker's clock."""
     return int(entry_id.partition("-")[0])
+
+
+def accepted_ms(entry_id: str, fields: Mapping[bytes, bytes]) -> int:
+    """When an entry's task was accepted, by the same clock: a field tells, where the entry had to wait for its turn."""
+    told = fields.get(b"accepted_ms", b"")
+    return int(told) if told.isdigit() else entry_ms(entry_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +39,8 @@ class Submission:
     lane: str
     digest: str
 
-    def record(self, entry_id: str) -> "TaskRecord":
-        """The task's record when its entry has just been added."""
+    def record(self, entry_id: str, *, waits: bool = False) -> "TaskRecord":
+        """The task's record when its entry has just been added; to the stream, unless it waits for its turn."""
         return TaskRecord(
             request_id=self.envelope.request_id,
             state="queued",
@@ -42,8 +48,9 @@ class Submission:
             lane=self.lane,
             digest=self.digest,
             file_id=self.envelope.file_id,
-            entry=entry_id,
+            entry="" if waits else entry_id,
             accepted_ms=entry_ms(entry_id),
+            ordering_key=self.envelope.ordering_key,
         )
 
 
@@ -80,10 +87,11 @@ class TaskRecord:
     Attributes:
         result: encoded `TaskResult` when the state is succeeded, else empty.
         reason, message: why it did not succeed; of the last failed attempt while the task is open.
-        entry: id of the entry in its stream while the task is open, else empty.
+        entry: id of the entry in its stream while the task is open, unless it had to wait for its turn; else empty.
         accepted_ms, settled_ms: by the broker's clock, since 1970; 0 when unknown.
         attempts: deliveries so far, when the task is settled or running; else 0.
         replays: how often it was put back from the dead letters.
+        ordering_key: of the tasks that are done one after the other; empty for none.
         buried: what the letter told that it was last put back from, while the task is open again; else None.
     """
 
@@ -101,6 +109,7 @@ class TaskRecord:
     reason: str = ""
     message: str = ""
     replays: int = 0
+    ordering_key: str = ""
     buried: "Burial | None" = None
 
     @property
@@ -132,6 +141,7 @@ class TaskRecord:
                 reason=fields.get(b"reason", b"").decode(),
                 message=fields.get(b"message", b"").decode(errors="replace"),
                 replays=int(fields.get(b"replays", 0)),
+                ordering_key=fields.get(ORDERING_KEY_FIELD, b"").decode(),
                 buried=Burial.parse(fields) if b"buried_ms" in fields else None,
             )
         except (KeyError, ValueError) as error:
@@ -161,7 +171,7 @@ class Receipt:
         request_id = submission.envelope.request_id
         match reply[0]:
             case b"accepted":
-                return cls(accepted=True, record=submission.record(reply[1].decode()))
+                return cls(accepted=True, record=submission.record(reply[1].decode(), waits=bool(reply[2])))
             case b"known":
                 return cls(accepted=False, record=TaskRecord.parse(request_id, reply[1]))
             case b"full":
@@ -189,8 +199,13 @@ class Entry:
 
     @property
     def accepted_ms(self) -> int:
-        """When the entry was added, in milliseconds since 1970."""
-        return entry_ms(self.entry_id)
+        """When the task was accepted, in milliseconds since 1970."""
+        return accepted_ms(self.entry_id, self.fields)
+
+    @property
+    def ordering_key(self) -> str:
+        """Of its task, empty for none; it is there even where the envelope does not decode."""
+        return self.fields.get(ORDERING_KEY_FIELD, b"").decode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from edgescale.chance import Chance, SystemChance
 from edgescale.client.dead_letters import DeadLetters
 from edgescale.client.operations import Operations
 from edgescale.client.wire import built, read, upload
+from edgescale.envelope import ordered_id
 from edgescale.v1 import (
     file_pb2,
     heartbeat_pb2,
@@ -109,6 +110,7 @@ class Client(Operations):
         request_id: str = "",
         respond_async: bool = False,
         schedule: task_pb2.Schedule | None = None,
+        ordering_key: str = "",
         timeout_s: float | None = 60.0,
     ) -> task_pb2.Task:
         """Have a text analysed; returns the succeeded task, its result in `result.text_analysis`.
@@ -119,6 +121,8 @@ class Client(Operations):
             request_id: made here when empty.
             respond_async: return once the task is accepted; `task` brings the result later.
             schedule: when it may be started; at once, and however late, when None.
+            ordering_key: tasks of one key are done one at a time, in the order of acceptance; empty for none. A request
+                id that is given with it begins with it and a colon.
             timeout_s: None for the server's default.
 
         Raises:
@@ -129,9 +133,10 @@ class Client(Operations):
         with built("input"):
             request = ingestion_service_pb2.AnalyzeTextRequest(
                 input=text_pb2.TextInput(text=text, top_terms=top_terms),
-                request_id=self._id(request_id),
+                request_id=self._id(request_id, ordering_key),
                 respond_async=respond_async,
                 schedule=schedule,
+                ordering_key=ordering_key,
             )
         return (await self._call(self._stub.AnalyzeText(request, timeout=timeout_s))).task
 
@@ -146,6 +151,7 @@ class Client(Operations):
         request_id: str = "",
         respond_async: bool = False,
         schedule: task_pb2.Schedule | None = None,
+        ordering_key: str = "",
         timeout_s: float | None = None,
     ) -> task_pb2.Task:
         """Stream a file; returns the succeeded task, its report in `result.file_report`.
@@ -159,6 +165,8 @@ class Client(Operations):
             request_id: made here when empty.
             respond_async: return once the task is accepted; `task` brings the report later.
             schedule: when it may be started; at once, and however late, when None.
+            ordering_key: tasks of one key are done one at a time, in the order of acceptance; empty for none. A request
+                id that is given with it begins with it and a colon.
             timeout_s: None for as long as the upload takes.
 
         Raises:
@@ -176,10 +184,11 @@ class Client(Operations):
             )
             start = ingestion_service_pb2.UploadFileStart(
                 metadata=metadata,
-                request_id=self._id(request_id),
+                request_id=self._id(request_id, ordering_key),
                 respond_async=respond_async,
                 explicit_end=True,
                 schedule=schedule,
+                ordering_key=ordering_key,
             )
         chunks = read(source) if isinstance(source, Path) else source
         return (await upload(self._stub.UploadFile(timeout=timeout_s), start, chunks)).task
@@ -212,5 +221,5 @@ class Client(Operations):
             request = ingestion_service_pb2.CancelTaskRequest(request_id=request_id)
         return (await self._call(self._stub.CancelTask(request, timeout=timeout_s))).task
 
-    def _id(self, given: str) -> str:
-        return given or self._chance.new_id()
+    def _id(self, given: str, ordering_key: str = "") -> str:
+        return given or ordered_id(ordering_key, self._chance.new_id())

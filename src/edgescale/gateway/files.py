@@ -8,13 +8,14 @@ from pydantic import AwareDatetime
 from edgescale.config import Settings
 from edgescale.errors import NotFound, Overloaded, Unavailable, UnsupportedMediaType
 from edgescale.gateway.answers import ACCEPTED, OK, get_task, is_settled, task_answer
-from edgescale.gateway.headers import Preferences, idempotency_key, require_plain_coding, trace_metadata
-from edgescale.gateway.models import EXPIRE_TIME, NOT_BEFORE, TaskDocument
+from edgescale.gateway.headers import Preferences, idempotency_key, ordering_key, require_plain_coding, trace_metadata
+from edgescale.gateway.models import TaskDocument
 from edgescale.gateway.openapi import FILE_BODY, FILE_HEADERS, responses
 from edgescale.gateway.problems import note_ids
-from edgescale.gateway.schedules import schedule_of
+from edgescale.gateway.schedules import EXPIRE_TIME, NOT_BEFORE, schedule_of
 from edgescale.gateway.uploads import Parts, form_parts, messages, raw_parts, upload
 from edgescale.gateway.upstream import Ingestion
+from edgescale.v1.ingestion_service_pb2 import UploadFileStart
 from edgescale.v1.task_pb2 import Task
 
 NotBefore = Annotated[AwareDatetime | None, Query(description=NOT_BEFORE)]
@@ -52,8 +53,9 @@ class FileRoutes:
         prefer = Preferences.of(request.headers, self._settings)
         key = idempotency_key(request.headers)
         note_ids(request, request_id=key)
-        schedule = schedule_of(not_before, expire_time)
-        outgoing = messages(self._parts(request, name), key, self._settings.upload_bytes_max, schedule)
+        start = UploadFileStart(request_id=key, ordering_key=ordering_key(request.headers))
+        start.schedule.CopyFrom(schedule_of(not_before, expire_time))
+        outgoing = messages(self._parts(request, name), start, self._settings.upload_bytes_max)
         task = await upload(self._ingestion, request, outgoing, trace_metadata(request.headers))
         note_ids(request, request_id=task.request_id, file_id=task.file_id)
         if prefer.wait_ms and not is_settled(task):

@@ -10,6 +10,7 @@ from edgescale.config import Settings
 from edgescale.errors import InvalidInput, UnsupportedMediaType
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:~-]{1,128}")
+ORDERING_KEY = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 REQUEST_ID_RULE = "must be 1 to 128 of A-Z a-z 0-9 . _ : ~ -"
 # Source: W3C Trace Context, section 3.2; version ff and ids of zeros only are invalid.
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -32,6 +33,18 @@ def idempotency_key(headers: Headers) -> str:
     if len(values) > 1 or not REQUEST_ID.fullmatch(key):
         raise InvalidInput("Idempotency-Key", f"{REQUEST_ID_RULE}, and sent once")
     return key
+
+
+def ordering_key(headers: Headers) -> str:
+    """The caller's `Ordering-Key`; empty when it sent none.
+
+    Raises:
+        InvalidInput: it holds other characters, or too many; or there is more than one.
+    """
+    values = headers.getlist("ordering-key")
+    if len(values) > 1 or not all(ORDERING_KEY.fullmatch(value.strip()) for value in values):
+        raise InvalidInput("Ordering-Key", "must be 1 to 64 of A-Z a-z 0-9 . _ ~ -, and sent once")
+    return values[0].strip() if values else ""
 
 
 def trace_metadata(headers: Headers) -> tuple[tuple[str, str], ...]:

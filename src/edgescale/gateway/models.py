@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
+from edgescale.gateway.schedules import EXPIRE_TIME, NOT_BEFORE, ORDERING_KEY
+
 SEQUENCE_MAX = 2**53 - 1
 METRICS_MAX = 64
-NOT_BEFORE = "The task is not started before; RFC 3339 with an offset."
-EXPIRE_TIME = "A task that was not started by then expires, and is answered with 504; RFC 3339 with an offset."
 
 
 class Incoming(BaseModel):
@@ -46,14 +46,13 @@ class HeartbeatRequest(Incoming):
 class TextAnalysisRequest(Incoming):
     """A text to analyse."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"text": "All is well on the line. The press runs.", "top_terms": 5}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "All is well.", "top_terms": 5}]})
 
     text: str = Field(min_length=1, description="The text; its UTF-8 is limited by EDGESCALE_TEXT_BYTES_MAX.")
     top_terms: int = Field(10, ge=1, le=100, description="How many of the most frequent terms to return.")
     not_before: AwareDatetime | None = Field(None, description=NOT_BEFORE)
     expire_time: AwareDatetime | None = Field(None, description=EXPIRE_TIME)
+    ordering_key: str = Field("", description=ORDERING_KEY)
 
 
 class HeartbeatAccepted(BaseModel):

@@ -8,6 +8,7 @@ from pydantic.json_schema import models_json_schema
 
 from edgescale.gateway.dead_letter_models import ReplayRequest
 from edgescale.gateway.models import HeartbeatRequest, Problem, TextAnalysisRequest
+from edgescale.gateway.schedules import ORDERING_KEY
 
 SCHEMAS = "#/components/schemas/"
 JSON_BODIES: tuple[type[BaseModel], ...] = (HeartbeatRequest, TextAnalysisRequest, ReplayRequest)
@@ -63,6 +64,7 @@ _SUBMISSION = [
 _TASK = [*_SUBMISSION, _header("Prefer", "respond-async, wait=seconds, or both (RFC 7240).", "respond-async, wait=5")]
 _FILE = [
     *_TASK,
+    _header("Ordering-Key", ORDERING_KEY, "customer-5"),
     _header("Content-Disposition", "The file's name (RFC 6266), for raw bodies.", 'attachment; filename="a.png"'),
     _header("Repr-Digest", "SHA-256 to check against (RFC 9530), for raw bodies.", "sha-256=:base64:"),
     _header("X-Content-SHA256", "The same in hexadecimal digits.", "0" * 64),

@@ -1,8 +1,12 @@
-"""When a task may be started, from the members of a request."""
+"""When a task may be started, and in which order, from the members of a request."""
 
 from datetime import datetime
 
 from edgescale.v1.task_pb2 import Schedule
+
+NOT_BEFORE = "The task is not started before; RFC 3339 with an offset."
+EXPIRE_TIME = "A task that was not started by then expires, and is answered with 504; RFC 3339 with an offset."
+ORDERING_KEY = "Tasks of one key are done one at a time, in the order of acceptance; 1 to 64 of A-Z a-z 0-9 . _ ~ -."
 
 
 def schedule_of(not_before: datetime | None, expire_time: datetime | None) -> Schedule:

@@ -4,6 +4,7 @@ from fastapi import FastAPI, Request, Response
 
 from edgescale.chance import Chance
 from edgescale.config import Settings
+from edgescale.envelope import ordered_id
 from edgescale.errors import EdgeScaleError, NotFound, Overloaded, TooLarge, Unavailable, WaitExpired
 from edgescale.gateway.answers import ACCEPTED, OK, get_task, task_answer
 from edgescale.gateway.bodies import read_json
@@ -51,7 +52,7 @@ class TextRoutes:
             raise TooLarge("text", f"is over the limit of {self._settings.text_bytes_max} bytes of UTF-8")
         prefer = Preferences.of(request.headers, self._settings)
         # A caller that waits is owed the id when the time is up, even where ingestion has not answered at all.
-        request_id = idempotency_key(request.headers) or self._chance.new_id()
+        request_id = idempotency_key(request.headers) or ordered_id(body.ordering_key, self._chance.new_id())
         note_ids(request, request_id=request_id)
         try:
             task = await self._submit(request, body, request_id, prefer.wait_ms)
@@ -74,6 +75,7 @@ class TextRoutes:
             request_id=request_id,
             respond_async=not wait_ms,
             schedule=schedule_of(body.not_before, body.expire_time),
+            ordering_key=body.ordering_key,
         )
         timeout_s = wait_ms / 1000 or answer_timeout(self._settings)
         call = self._ingestion.unary.AnalyzeText(message, timeout=timeout_s, metadata=trace_metadata(request.headers))

@@ -21,7 +21,7 @@ from edgescale.gateway.waits import until_gone
 from edgescale.uploads.reslice import Reslicer
 from edgescale.v1 import file_pb2
 from edgescale.v1.ingestion_service_pb2 import UploadFileEnd, UploadFileRequest, UploadFileResponse, UploadFileStart
-from edgescale.v1.task_pb2 import Schedule, Task
+from edgescale.v1.task_pb2 import Task
 
 # The declaration first, then bytes of the file in pieces of any size.
 Parts = AsyncGenerator[file_pb2.FileMetadata | bytes, None]
@@ -69,8 +69,13 @@ def _form_metadata(opened: FileOpened, name: str | None) -> file_pb2.FileMetadat
     )
 
 
-async def messages(parts: Parts, request_id: str, bytes_max: int, schedule: Schedule) -> Messages:
+async def messages(parts: Parts, start: UploadFileStart, bytes_max: int) -> Messages:
     """The messages of an upload: its start, chunks of 64 KiB, the last of them shorter, and its end.
+
+    Args:
+        parts: of the request.
+        start: what the request says beside the file.
+        bytes_max: of the file.
 
     Raises:
         TooLarge: there are more than `bytes_max` bytes.
@@ -81,8 +86,7 @@ async def messages(parts: Parts, request_id: str, bytes_max: int, schedule: Sche
         async for part in parts:
             if isinstance(part, file_pb2.FileMetadata):
                 # The answer comes with the acceptance, so that a caller who goes on waiting has an id by then.
-                start = UploadFileStart(metadata=part, request_id=request_id, respond_async=True, explicit_end=True)
-                start.schedule.CopyFrom(schedule)
+                start.MergeFrom(UploadFileStart(metadata=part, respond_async=True, explicit_end=True))
                 yield UploadFileRequest(start=start)
                 continue
             room -= len(part)

@@ -7,7 +7,8 @@ times are of one clock. Readers pass over operations and fields they do not know
     | actor       | operation | phase  | fields                                                                        |
     |-------------|-----------|--------|-------------------------------------------------------------------------------|
     | client-3    | submit    | invoke | kind, lane, digest, deadline_ns=null, respond_async=false, via="" (ingestion),|
-    |             |           |        | not_before_ms=0, expires_ms=0: by the clock of Redis, since 1970              |
+    |             |           |        | not_before_ms=0, expires_ms=0: by the clock of Redis, since 1970;             |
+    |             |           |        | ordering_key="": those of one key, in one lane, are done in their order       |
     |             |           | ok     | state, result_digest=null, attempts, repeated=false                           |
     |             |           | fail   | reason; with TASK_FAILED and the like, which are answers: state, task_reason  |
     |             |           | info   | reason; WAIT_EXPIRED only where the service said so: the task is accepted     |
@@ -36,8 +37,11 @@ times are of one clock. Readers pass over operations and fields they do not know
     | (sees all,  | add       | ok     | lane, entry, partition=0, why="" ("injected" past the services, "restored",   |
     |             |           |        | "replayed")                                                                   |
     |  at once)   | delete    | ok     | lane, entry, partition=0, why="" ("lost")                                     |
-    |             | replay    | ok     | lane, entry, letter: a dead letter was put back as this entry, under whose    |
-    |             |           |        | name it goes; its task is open again. Its add event comes before it           |
+    |             | wait      | ok     | lane, place, partition=0, why as add: it will be added in its turn            |
+    |             | turn      | ok     | lane, place, partition=0, why as delete: it waits no more; its add event, if  |
+    |             |           |        | its turn has come, follows at the same moment                                 |
+    |             | replay    | ok     | lane, entry="", letter: a dead letter was put back as this entry, under whose |
+    |             |           |        | name it goes, or waits; its task is open again. Its add event comes before it |
     |             | away      | ok     | it stops to serve; `serving` when it does again                               |
     |             | lost      | ok     | what ("all": a wipe on purpose; "suffix": writes since `since_ns`; "groups":  |
     |             |           |        | consumer groups alone; "entries": taken out of a stream by hand), since_ns=0. |

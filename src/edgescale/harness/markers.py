@@ -54,6 +54,13 @@ MARKERS = (
     Marker("cancelled_running", "a handler was told to stop because its task was cancelled", cancels.running),
     Marker("cancelled_between_tries", "a task was cancelled while it waited for a try", cancels.between_tries),
     Marker("cancelled_too_late", "a task was to be cancelled that had ended otherwise", cancels.too_late),
+    # In order.
+    Marker("waited_its_turn", "a task waited until those before it had ended", events("turn")),
+    Marker(
+        "passed_the_lost",
+        "a turn came after entries were taken away",
+        evidence.followed("lost", "turn", what="entries"),
+    ),
     # On the way back.
     Marker("fetched_after_wait", "a result was fetched after the wait for it had expired", evidence.fetched_after_wait),
     Marker("shared_result", "one result answered two waiting callers", evidence.shared_results),

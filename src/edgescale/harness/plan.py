@@ -41,6 +41,7 @@ class Request:
         cut_after_bytes: where the upload breaks off; UNCUT for not at all.
         not_before_ms: of a text, how long after it is sent it is due; 0 for at once.
         expires_ms: of a text, how long after it is sent it is too late to start it; 0 for never.
+        ordering_key: of a text; empty for none.
         workload: what drew it, for people.
     """
 
@@ -58,6 +59,7 @@ class Request:
     cut_after_bytes: int = UNCUT
     not_before_ms: int = 0
     expires_ms: int = 0
+    ordering_key: str = ""
     workload: str = ""
 
 

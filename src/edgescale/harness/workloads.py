@@ -214,6 +214,31 @@ def cancelled(scene: Scene) -> Iterator[Request]:
     yield _cancel(scene, scene.text("cancelled-nothing", ""), scene.moment())
 
 
+@workload
+def ordered(scene: Scene) -> Iterator[Request]:
+    """Texts of a few ordering keys: slow, failing, cancelled, not due, sent again; at times far too many of one key."""
+    slow = f"work {int(scene.lease_ms * 1.3)}"
+    failing = ["fail 1", f"fail {scene.attempts_max}", "reject", "wait 1 after 400", "hang 1", "die 1"]
+    for key in scene.some(2):
+        at_ms = scene.moment()
+        for number in scene.some(4):
+            script = scene.rng.choice(["work 5", "work 30", slow, scene.rng.choice(failing)])
+            due_ms, expires_ms = scene.rng.choice([(0, 0), (0, 0), (0, 0), (300, 0), (0, 500)])
+            first = scene.text(f"key-{key}:{number}", script, at_ms=at_ms, not_before_ms=due_ms, expires_ms=expires_ms)
+            first = replace(first, ordering_key=f"key-{key}", client=f"client-key-{key}-{number}")
+            yield first
+            if scene.rng.random() < 1 / 4:
+                yield _cancel(scene, first, at_ms + scene.rng.randrange(1_500))
+            if scene.rng.random() < 1 / 6 and not (due_ms or expires_ms):
+                yield replace(first, at_ms=at_ms + scene.rng.randrange(2_000), client=f"{first.client}-again")
+            at_ms += scene.rng.choice([0, 0, 1, scene.rng.randrange(200)])
+    if scene.rng.random() < 1 / 3:
+        at_ms = scene.moment()
+        for number in range(scene.cap + 3):
+            flood = scene.text(f"flood:{number}", "work 2", at_ms=at_ms + scene.rng.randrange(40))
+            yield replace(flood, ordering_key="flood", client=f"client-flood-{number}")
+
+
 def _cancel(scene: Scene, of: Request, at_ms: int) -> Request:
     return Request(at_ms, f"{of.client}-cancels", "cancel", of.request_id, scene.door())
 

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from edgescale.errors import InvalidInput, TooLarge
 from edgescale.v1 import heartbeat_pb2, task_pb2, text_pb2
 
+ORDERING_KEY = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:~-]{1,128}")
 # Version, trace id, parent id, flags; neither id is all zeros. Source: W3C Trace Context, 3.2.
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -40,6 +41,23 @@ def check_request_id(request_id: str, *, required: bool = False) -> None:
     if request_id and not REQUEST_ID.fullmatch(request_id):
         alternative = "" if required else ", or absent"
         raise InvalidInput("request_id", f"must be 1 to 128 of A-Z a-z 0-9 . _ : ~ -{alternative}")
+
+
+def check_ids(request_id: str, ordering_key: str) -> None:
+    """A request id, and the ordering key that was given with it; either may be empty.
+
+    Raises:
+        InvalidInput: one of them holds other characters, or too many; or the id does not begin with the key.
+    """
+    # The key first: a gateway makes ids that begin with it, whatever it is.
+    if ordering_key and not ORDERING_KEY.fullmatch(ordering_key):
+        raise InvalidInput("ordering_key", "must be 1 to 64 of A-Z a-z 0-9 . _ ~ -, or absent")
+    check_request_id(request_id)
+    if ordering_key and request_id and not request_id.startswith(f"{ordering_key}:"):
+        raise InvalidInput(
+            "request_id",
+            'must begin with the ordering key and a colon, such as "customer-5:letter-17", or be absent',
+        )
 
 
 def check_heartbeat(beat: heartbeat_pb2.Heartbeat) -> None:

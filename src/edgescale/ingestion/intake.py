@@ -13,9 +13,10 @@ from edgescale.broker.model import Receipt, Submission, TaskRecord
 from edgescale.broker.waiting import Wait
 from edgescale.chance import Chance
 from edgescale.config import Settings
+from edgescale.envelope import ordered_id
 from edgescale.errors import Conflict, Overloaded, StoreUnavailable, WaitExpired
-from edgescale.ingestion.checks import check_heartbeat, check_request_id, check_schedule, check_text
-from edgescale.ingestion.patience import within
+from edgescale.ingestion.checks import check_heartbeat, check_ids, check_request_id, check_schedule, check_text
+from edgescale.ingestion.patience import patience_for, within
 from edgescale.ingestion.submissions import FILE, of_file, of_heartbeat, of_text
 from edgescale.status import task_failed
 from edgescale.telemetry.events import Event
@@ -72,6 +73,7 @@ class Intake:
         wait_s: float,
         respond_async: bool,
         schedule: task_pb2.Schedule,
+        ordering_key: str = "",
     ) -> TaskRecord:
         """Queue a text and wait for its analysis.
 
@@ -82,6 +84,7 @@ class Intake:
             wait_s: how long the caller will listen.
             respond_async: answer once the task is accepted.
             schedule: when it may be started.
+            ordering_key: of the tasks that are done one after the other; empty for none.
 
         Returns:
             The succeeded task's record; with `respond_async`, the task's record as it stands.
@@ -91,8 +94,9 @@ class Intake:
         """
         check_text(text, text_bytes_max=self._settings.text_bytes_max)
         check_schedule(schedule)
-        request_id = self._request_id(request_id)
-        submission = of_text(text, request_id=request_id, traceparent=traceparent, schedule=schedule)
+        request_id = self._request_id(request_id, ordering_key)
+        ids = {"request_id": request_id, "traceparent": traceparent, "ordering_key": ordering_key}
+        submission = of_text(text, schedule=schedule, **ids)
         give_up = self._now() + wait_s
         with bound_ids(request_id=request_id), self._inbox.expect(request_id) as wait:
             receipt = await self._submit(submission, inbox=self._inbox.name, wait_s=wait_s)
@@ -110,6 +114,7 @@ class Intake:
         wait_s: float | None,
         respond_async: bool,
         schedule: task_pb2.Schedule,
+        ordering_key: str = "",
     ) -> TaskRecord:
         """Store a file, queue it and wait for its report.
 
@@ -124,6 +129,7 @@ class Intake:
                 the usual wait after it.
             respond_async: answer once the task is accepted.
             schedule: when it may be started.
+            ordering_key: of the tasks that are done one after the other; empty for none.
 
         Returns:
             The succeeded task's record; with `respond_async`, the task's record as it stands.
@@ -133,13 +139,14 @@ class Intake:
         """
         check_metadata(metadata, upload_bytes_max=self._settings.upload_bytes_max)
         check_schedule(schedule)
-        request_id = self._request_id(request_id)
+        request_id = self._request_id(request_id, ordering_key)
+        ids = {"request_id": request_id, "traceparent": traceparent, "ordering_key": ordering_key}
         file_id = self._chance.new_id()
         listens_until = None if wait_s is None else self._now() + wait_s
         with bound_ids(request_id=request_id, file_id=file_id):
-            await within(self._patience_ms(wait_s) / 1000, self._broker.room(FILE))
+            await within(patience_for(wait_s, self._settings) / 1000, self._broker.room(FILE))
             reference = await self._store_file(file_id, metadata, chunks)
-            submission = of_file(reference, request_id=request_id, traceparent=traceparent, schedule=schedule)
+            submission = of_file(reference, schedule=schedule, **ids)
             give_up = self._give_up(listens_until)
             with self._inbox.expect(request_id) as wait:
                 receipt = await self._submit_file(submission, give_up - self._now())
@@ -147,7 +154,7 @@ class Intake:
                     return receipt.record
                 # Should Redis lose the task, it is to be submitted again with the copy that was kept.
                 reference.file_id = receipt.record.file_id
-                submission = of_file(reference, request_id=request_id, traceparent=traceparent, schedule=schedule)
+                submission = of_file(reference, schedule=schedule, **ids)
                 return await self._answer(wait, submission, receipt, give_up)
 
     def _give_up(self, listens_until: float | None) -> float:
@@ -190,7 +197,7 @@ class Intake:
             await self._store.delete(file_id)
 
     async def _submit(self, submission: Submission, *, inbox: str, wait_s: float) -> Receipt:
-        patience_ms = self._patience_ms(wait_s)
+        patience_ms = patience_for(wait_s, self._settings)
         try:
             call = self._broker.submit(submission, inbox=inbox, patience_ms=patience_ms)
             receipt = await within(patience_ms / 1000, call)
@@ -231,14 +238,9 @@ class Intake:
             record = await self._inbox.wait_for(request_id, wait_s)
             return record, 0 if record.terminal else await self._broker.deliveries(record)
 
-    def _request_id(self, given: str) -> str:
-        check_request_id(given)
-        return given or self._chance.new_id()
-
-    def _patience_ms(self, wait_s: float | None) -> float:
-        """How long to wait for Redis: half of the caller's time at most, so that it hears of an outage in time."""
-        patience_ms = float(self._settings.redis_patience_ms)
-        return patience_ms if wait_s is None else min(patience_ms, max(wait_s, 0) * 500)
+    def _request_id(self, given: str, ordering_key: str = "") -> str:
+        check_ids(given, ordering_key)
+        return given or ordered_id(ordering_key, self._chance.new_id())
 
     @staticmethod
     def _now() -> float:

@@ -92,6 +92,7 @@ class IngestionService(DeadLetterCalls):
             wait_s=self._wait_s(context),
             respond_async=request.respond_async,
             schedule=request.schedule,
+            ordering_key=request.ordering_key,
         )
         record = await self._guard(context, self.requests, call)
         return ingestion_service_pb2.AnalyzeTextResponse(task=to_task(record))
@@ -116,6 +117,7 @@ class IngestionService(DeadLetterCalls):
             wait_s=_listens_s(context),
             respond_async=first.start.respond_async,
             schedule=first.start.schedule,
+            ordering_key=first.start.ordering_key,
         )
         return ingestion_service_pb2.UploadFileResponse(task=to_task(record))
 

@@ -20,19 +20,34 @@ def of_heartbeat(beat: heartbeat_pb2.Heartbeat, *, request_id: str, traceparent:
     return Submission(envelope, HEARTBEAT, digest(content.SerializeToString(deterministic=True)))
 
 
-def of_text(text: text_pb2.TextInput, *, request_id: str, traceparent: str, schedule: task_pb2.Schedule) -> Submission:
+def of_text(
+    text: text_pb2.TextInput, *, request_id: str, traceparent: str, schedule: task_pb2.Schedule, ordering_key: str = ""
+) -> Submission:
     """A text to analyse. Whether the usual number of terms is asked for in so many words makes no difference."""
     meant = text_pb2.TextInput()
     meant.CopyFrom(text)
     meant.top_terms = text.top_terms or TOP_TERMS_USUAL
     payload = meant.SerializeToString(deterministic=True)
     begins_ms, ends_ms = _times(schedule)
-    envelope = Envelope(request_id, TEXT, payload, traceparent=traceparent, not_before_ms=begins_ms, expires_ms=ends_ms)
-    return Submission(envelope, TEXT, digest(payload))
+    envelope = Envelope(
+        request_id,
+        TEXT,
+        payload,
+        traceparent=traceparent,
+        not_before_ms=begins_ms,
+        expires_ms=ends_ms,
+        ordering_key=ordering_key,
+    )
+    return Submission(envelope, TEXT, digest(payload, *_order(ordering_key)))
 
 
 def of_file(
-    reference: file_pb2.FileReference, *, request_id: str, traceparent: str, schedule: task_pb2.Schedule
+    reference: file_pb2.FileReference,
+    *,
+    request_id: str,
+    traceparent: str,
+    schedule: task_pb2.Schedule,
+    ordering_key: str = "",
 ) -> Submission:
     """A stored file. Each attempt to send it has a file id of its own; the content is what must be the same."""
     payload = reference.SerializeToString(deterministic=True)
@@ -45,9 +60,15 @@ def of_file(
         traceparent=traceparent,
         not_before_ms=begins_ms,
         expires_ms=ends_ms,
+        ordering_key=ordering_key,
     )
     content = [reference.metadata.name, reference.metadata.content_type, reference.sha256]
-    return Submission(envelope, FILE, digest(*(part.encode() for part in content)))
+    return Submission(envelope, FILE, digest(*(part.encode() for part in content), *_order(ordering_key)))
+
+
+def _order(ordering_key: str) -> list[bytes]:
+    """What an ordering key adds to the content: the same under another key, or under none, is another request."""
+    return [ordering_key.encode()] if ordering_key else []
 
 
 def _times(schedule: task_pb2.Schedule) -> tuple[int, int]:

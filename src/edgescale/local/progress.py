@@ -13,7 +13,9 @@ from edgescale.config import CHUNK_BYTES_MAX
 from edgescale.v1 import task_pb2
 
 
-async def upload_with_progress(client: Client, path: Path, *, request_id: str = "") -> task_pb2.Task:
+async def upload_with_progress(
+    client: Client, path: Path, *, request_id: str = "", ordering_key: str = ""
+) -> task_pb2.Task:
     """Stream a file with a bar on standard error, where that is a terminal.
 
     The size is declared, so that a file that changes meanwhile is refused instead of stored in part.
@@ -39,7 +41,9 @@ async def upload_with_progress(client: Client, path: Path, *, request_id: str = 
                     yield chunk
                     bar.advance(shown, len(chunk))
 
-        return await client.upload_file(chunks(), name=path.name, size_bytes=size_bytes, request_id=request_id)
+        return await client.upload_file(
+            chunks(), name=path.name, size_bytes=size_bytes, request_id=request_id, ordering_key=ordering_key
+        )
 
 
 def sha256_of(path: Path) -> str:

@@ -30,7 +30,7 @@ from edgescale.v1 import text_pb2 as edgescale_dot_v1_dot_text__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$edgescale/v1/ingestion_service.proto\x12\x0c\x65\x64gescale.v1\x1a\x1e\x65\x64gescale/v1/dead_letter.proto\x1a\x17\x65\x64gescale/v1/file.proto\x1a\x1c\x65\x64gescale/v1/heartbeat.proto\x1a\x17\x65\x64gescale/v1/task.proto\x1a\x17\x65\x64gescale/v1/text.proto\x1a\x1egoogle/protobuf/duration.proto\"V\n\x14SendHeartbeatRequest\x12*\n\theartbeat\x18\x01 \x01(\x0b\x32\x17.edgescale.v1.Heartbeat\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"=\n\x15SendHeartbeatResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08repeated\x18\x02 \x01(\x08\"\x91\x01\n\x12\x41nalyzeTextRequest\x12&\n\x05input\x18\x01 \x01(\x0b\x32\x17.edgescale.v1.TextInput\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rrespond_async\x18\x03 \x01(\x08\x12(\n\x08schedule\x18\x04 \x01(\x0b\x32\x16.edgescale.v1.Schedule\"7\n\x13\x41nalyzeTextResponse\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.edgescale.v1.Task\"\x88\x01\n\x11UploadFileRequest\x12.\n\x05start\x18\x01 \x01(\x0b\x32\x1d.edgescale.v1.UploadFileStartH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12*\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1b.edgescale.v1.UploadFileEndH\x00\x42\x06\n\x04part\"\xaa\x01\n\x0fUploadFileStart\x12,\n\x08metadata\x18\x01 \x01(\x0b\x32\x1a.edgescale.v1.FileMetadata\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rrespond_async\x18\x03 \x01(\x08\x12\x14\n\x0c\x65xplicit_end\x18\x04 \x01(\x08\x12(\n\x08schedule\x18\x05 \x01(\x0b\x32\x16.edgescale.v1.Schedule\"\x0f\n\rUploadFileEnd\"6\n\x12UploadFileResponse\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.edgescale.v1.Task\"M\n\x0eGetTaskRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"3\n\x0fGetTaskResponse\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.edgescale.v1.Task\"\'\n\x11\x43\x61ncelTaskRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"6\n\x12\x43\x61ncelTaskResponse\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.edgescale.v1.Task\":\n\x11ListAgentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListAgentsResponse\x12#\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x13.edgescale.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x12\n\x10ListLanesRequest\"6\n\x11ListLanesResponse\x12!\n\x05lanes\x18\x01 \x03(\x0b\x32\x12.edgescale.v1.Lane\"\x9d\x01\n\x04Lane\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61\x63klog\x18\x02 \x01(\x04\x12\x0f\n\x07running\x18\x03 \x01(\x04\x12\x0b\n\x03\x63\x61p\x18\x04 \x01(\x04\x12-\n\noldest_age\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\tconsumers\x18\x06 \x03(\x0b\x32\x16.edgescale.v1.Consumer\"R\n\x08\x43onsumer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07running\x18\x02 \x01(\x04\x12\'\n\x04idle\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration2\xce\x07\n\x10IngestionService\x12X\n\rSendHeartbeat\x12\".edgescale.v1.SendHeartbeatRequest\x1a#.edgescale.v1.SendHeartbeatResponse\x12R\n\x0b\x41nalyzeText\x12 .edgescale.v1.AnalyzeTextRequest\x1a!.edgescale.v1.AnalyzeTextResponse\x12Q\n\nUploadFile\x12\x1f.edgescale.v1.UploadFileRequest\x1a .edgescale.v1.UploadFileResponse(\x01\x12\x46\n\x07GetTask\x12\x1c.edgescale.v1.GetTaskRequest\x1a\x1d.edgescale.v1.GetTaskResponse\x12O\n\nCancelTask\x12\x1f.edgescale.v1.CancelTaskRequest\x1a .edgescale.v1.CancelTaskResponse\x12O\n\nListAgents\x12\x1f.edgescale.v1.ListAgentsRequest\x1a .edgescale.v1.ListAgentsResponse\x12L\n\tListLanes\x12\x1e.edgescale.v1.ListLanesRequest\x1a\x1f.edgescale.v1.ListLanesResponse\x12^\n\x0fListDeadLetters\x12$.edgescale.v1.ListDeadLettersRequest\x1a%.edgescale.v1.ListDeadLettersResponse\x12X\n\rGetDeadLetter\x12\".edgescale.v1.GetDeadLetterRequest\x1a#.edgescale.v1.GetDeadLetterResponse\x12\x64\n\x11ReplayDeadLetters\x12&.edgescale.v1.ReplayDeadLettersRequest\x1a\'.edgescale.v1.ReplayDeadLettersResponse\x12\x61\n\x10PurgeDeadLetters\x12%.edgescale.v1.PurgeDeadLettersRequest\x1a&.edgescale.v1.PurgeDeadLettersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$edgescale/v1/ingestion_service.proto\x12\x0c\x65\x64gescale.v1\x1a\x1e\x65\x64gescale/v1/dead_letter.proto\x1a\x17\x65\x64gescale/v1/file.proto\x1a\x1c\x65\x64gescale/v1/heartbeat.proto\x1a\x17\x65\x64gescale/v1/task.proto\x1a\x17\x65\x64gescale/v1/text.proto\x1a\x1egoogle/protobuf/duration.proto\"V\n\x14SendHeartbeatRequest\x12*\n\theartbeat\x18\x01 \x01(\x0b\x32\x17.edgescale.v1.Heartbeat\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"=\n\x15SendHeartbeatResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08repeated\x18\x02 \x01(\x08\"\xa7\x01\n\x12\x41nalyzeTextRequest\x12&\n\x05input\x18\x01 \x01(\x0b\x32\x17.edgescale.v1.TextInput\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rrespond_async\x18\x03 \x01(\x08\x12(\n\x08schedule\x18\x04 \x01(\x0b\x32\x16.edgescale.v1.Schedule\x12\x14\n\x0cordering_key\x18\x05 \x01(\t\"7\n\x13\x41nalyzeTextResponse\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.edgescale.v1.Task\"\x88\x01\n\x11UploadFileRequest\x12.\n\x05start\x18\x01 \x01(\x0b\x32\x1d.edgescale.v1.UploadFileStartH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12*\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1b.edgescale.v1.UploadFileEndH\x00\x42\x06\n\x04part\"\xc0\x01\n\x0fUploadFileStart\x12,\n\x08metadata\x18\x01 \x01(\x0b\x32\x1a.edgescale.v1.FileMetadata\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rrespond_async\x18\x03 \x01(\x08\x12\x14\n\x0c\x65xplicit_end\x18\x04 \x01(\x08\x12(\n\x08schedule\x18\x05 \x01(\x0b\x32\x16.edgescale.v1.Schedule\x12\x14\n\x0cordering_key\x18\x06 \x01(\t\"\x0f\n\rUploadFileEnd\"6\n\x12UploadFileResponse\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.edgescale.v1.Task\"M\n\x0eGetTaskRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"3\n\x0fGetTaskResponse\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.edgescale.v1.Task\"\'\n\x11\x43\x61ncelTaskRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"6\n\x12\x43\x61ncelTaskResponse\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.edgescale.v1.Task\":\n\x11ListAgentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListAgentsResponse\x12#\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x13.edgescale.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x12\n\x10ListLanesRequest\"6\n\x11ListLanesResponse\x12!\n\x05lanes\x18\x01 \x03(\x0b\x32\x12.edgescale.v1.Lane\"\x9d\x01\n\x04Lane\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61\x63klog\x18\x02 \x01(\x04\x12\x0f\n\x07running\x18\x03 \x01(\x04\x12\x0b\n\x03\x63\x61p\x18\x04 \x01(\x04\x12-\n\noldest_age\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\tconsumers\x18\x06 \x03(\x0b\x32\x16.edgescale.v1.Consumer\"R\n\x08\x43onsumer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07running\x18\x02 \x01(\x04\x12\'\n\x04idle\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration2\xce\x07\n\x10IngestionService\x12X\n\rSendHeartbeat\x12\".edgescale.v1.SendHeartbeatRequest\x1a#.edgescale.v1.SendHeartbeatResponse\x12R\n\x0b\x41nalyzeText\x12 .edgescale.v1.AnalyzeTextRequest\x1a!.edgescale.v1.AnalyzeTextResponse\x12Q\n\nUploadFile\x12\x1f.edgescale.v1.UploadFileRequest\x1a .edgescale.v1.UploadFileResponse(\x01\x12\x46\n\x07GetTask\x12\x1c.edgescale.v1.GetTaskRequest\x1a\x1d.edgescale.v1.GetTaskResponse\x12O\n\nCancelTask\x12\x1f.edgescale.v1.CancelTaskRequest\x1a .edgescale.v1.CancelTaskResponse\x12O\n\nListAgents\x12\x1f.edgescale.v1.ListAgentsRequest\x1a .edgescale.v1.ListAgentsResponse\x12L\n\tListLanes\x12\x1e.edgescale.v1.ListLanesRequest\x1a\x1f.edgescale.v1.ListLanesResponse\x12^\n\x0fListDeadLetters\x12$.edgescale.v1.ListDeadLettersRequest\x1a%.edgescale.v1.ListDeadLettersResponse\x12X\n\rGetDeadLetter\x12\".edgescale.v1.GetDeadLetterRequest\x1a#.edgescale.v1.GetDeadLetterResponse\x12\x64\n\x11ReplayDeadLetters\x12&.edgescale.v1.ReplayDeadLettersRequest\x1a\'.edgescale.v1.ReplayDeadLettersResponse\x12\x61\n\x10PurgeDeadLetters\x12%.edgescale.v1.PurgeDeadLettersRequest\x1a&.edgescale.v1.PurgeDeadLettersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,37 +42,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDHEARTBEATRESPONSE']._serialized_start=311
   _globals['_SENDHEARTBEATRESPONSE']._serialized_end=372
   _globals['_ANALYZETEXTREQUEST']._serialized_start=375
-  _globals['_ANALYZETEXTREQUEST']._serialized_end=520
-  _globals['_ANALYZETEXTRESPONSE']._serialized_start=522
-  _globals['_ANALYZETEXTRESPONSE']._serialized_end=577
-  _globals['_UPLOADFILEREQUEST']._serialized_start=580
-  _globals['_UPLOADFILEREQUEST']._serialized_end=716
-  _globals['_UPLOADFILESTART']._serialized_start=719
-  _globals['_UPLOADFILESTART']._serialized_end=889
-  _globals['_UPLOADFILEEND']._serialized_start=891
-  _globals['_UPLOADFILEEND']._serialized_end=906
-  _globals['_UPLOADFILERESPONSE']._serialized_start=908
-  _globals['_UPLOADFILERESPONSE']._serialized_end=962
-  _globals['_GETTASKREQUEST']._serialized_start=964
-  _globals['_GETTASKREQUEST']._serialized_end=1041
-  _globals['_GETTASKRESPONSE']._serialized_start=1043
-  _globals['_GETTASKRESPONSE']._serialized_end=1094
-  _globals['_CANCELTASKREQUEST']._serialized_start=1096
-  _globals['_CANCELTASKREQUEST']._serialized_end=1135
-  _globals['_CANCELTASKRESPONSE']._serialized_start=1137
-  _globals['_CANCELTASKRESPONSE']._serialized_end=1191
-  _globals['_LISTAGENTSREQUEST']._serialized_start=1193
-  _globals['_LISTAGENTSREQUEST']._serialized_end=1251
-  _globals['_LISTAGENTSRESPONSE']._serialized_start=1253
-  _globals['_LISTAGENTSRESPONSE']._serialized_end=1335
-  _globals['_LISTLANESREQUEST']._serialized_start=1337
-  _globals['_LISTLANESREQUEST']._serialized_end=1355
-  _globals['_LISTLANESRESPONSE']._serialized_start=1357
-  _globals['_LISTLANESRESPONSE']._serialized_end=1411
-  _globals['_LANE']._serialized_start=1414
-  _globals['_LANE']._serialized_end=1571
-  _globals['_CONSUMER']._serialized_start=1573
-  _globals['_CONSUMER']._serialized_end=1655
-  _globals['_INGESTIONSERVICE']._serialized_start=1658
-  _globals['_INGESTIONSERVICE']._serialized_end=2632
+  _globals['_ANALYZETEXTREQUEST']._serialized_end=542
+  _globals['_ANALYZETEXTRESPONSE']._serialized_start=544
+  _globals['_ANALYZETEXTRESPONSE']._serialized_end=599
+  _globals['_UPLOADFILEREQUEST']._serialized_start=602
+  _globals['_UPLOADFILEREQUEST']._serialized_end=738
+  _globals['_UPLOADFILESTART']._serialized_start=741
+  _globals['_UPLOADFILESTART']._serialized_end=933
+  _globals['_UPLOADFILEEND']._serialized_start=935
+  _globals['_UPLOADFILEEND']._serialized_end=950
+  _globals['_UPLOADFILERESPONSE']._serialized_start=952
+  _globals['_UPLOADFILERESPONSE']._serialized_end=1006
+  _globals['_GETTASKREQUEST']._serialized_start=1008
+  _globals['_GETTASKREQUEST']._serialized_end=1085
+  _globals['_GETTASKRESPONSE']._serialized_start=1087
+  _globals['_GETTASKRESPONSE']._serialized_end=1138
+  _globals['_CANCELTASKREQUEST']._serialized_start=1140
+  _globals['_CANCELTASKREQUEST']._serialized_end=1179
+  _globals['_CANCELTASKRESPONSE']._serialized_start=1181
+  _globals['_CANCELTASKRESPONSE']._serialized_end=1235
+  _globals['_LISTAGENTSREQUEST']._serialized_start=1237
+  _globals['_LISTAGENTSREQUEST']._serialized_end=1295
+  _globals['_LISTAGENTSRESPONSE']._serialized_start=1297
+  _globals['_LISTAGENTSRESPONSE']._serialized_end=1379
+  _globals['_LISTLANESREQUEST']._serialized_start=1381
+  _globals['_LISTLANESREQUEST']._serialized_end=1399
+  _globals['_LISTLANESRESPONSE']._serialized_start=1401
+  _globals['_LISTLANESRESPONSE']._serialized_end=1455
+  _globals['_LANE']._serialized_start=1458
+  _globals['_LANE']._serialized_end=1615
+  _globals['_CONSUMER']._serialized_start=1617
+  _globals['_CONSUMER']._serialized_end=1699
+  _globals['_INGESTIONSERVICE']._serialized_start=1702
+  _globals['_INGESTIONSERVICE']._serialized_end=2676
 # @@protoc_insertion_point(module_scope)

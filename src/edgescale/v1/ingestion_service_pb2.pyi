@@ -77,9 +77,14 @@ class AnalyzeTextRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     RESPOND_ASYNC_FIELD_NUMBER: _builtins.int
     SCHEDULE_FIELD_NUMBER: _builtins.int
+    ORDERING_KEY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     respond_async: _builtins.bool
     """Answer as soon as the task is accepted."""
+    ordering_key: _builtins.str
+    """Tasks of one ordering key are done one at a time, in the order of their acceptance; others are not held up. 1 to 64 of
+    A-Z a-z 0-9 . _ ~ -, empty for none. A request id that is given beside it must begin with it and a colon.
+    """
     @_builtins.property
     def input(self) -> _text_pb2.TextInput: ...
     @_builtins.property
@@ -91,10 +96,11 @@ class AnalyzeTextRequest(_message.Message):
         request_id: _builtins.str = ...,
         respond_async: _builtins.bool = ...,
         schedule: _task_pb2.Schedule | None = ...,
+        ordering_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "schedule", b"schedule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "request_id", b"request_id", "respond_async", b"respond_async", "schedule", b"schedule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "ordering_key", b"ordering_key", "request_id", b"request_id", "respond_async", b"respond_async", "schedule", b"schedule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -163,6 +169,7 @@ class UploadFileStart(_message.Message):
     RESPOND_ASYNC_FIELD_NUMBER: _builtins.int
     EXPLICIT_END_FIELD_NUMBER: _builtins.int
     SCHEDULE_FIELD_NUMBER: _builtins.int
+    ORDERING_KEY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     respond_async: _builtins.bool
     """Answer as soon as the task is accepted."""
@@ -170,6 +177,8 @@ class UploadFileStart(_message.Message):
     """The sender will end the upload with an end message; without one it is broken, and nothing of it is kept. Recommended
     where the size is not declared: to a server, a sender that is cut off can look like one that has finished.
     """
+    ordering_key: _builtins.str
+    """As that of AnalyzeTextRequest."""
     @_builtins.property
     def metadata(self) -> _file_pb2.FileMetadata: ...
     @_builtins.property
@@ -182,10 +191,11 @@ class UploadFileStart(_message.Message):
         respond_async: _builtins.bool = ...,
         explicit_end: _builtins.bool = ...,
         schedule: _task_pb2.Schedule | None = ...,
+        ordering_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "schedule", b"schedule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["explicit_end", b"explicit_end", "metadata", b"metadata", "request_id", b"request_id", "respond_async", b"respond_async", "schedule", b"schedule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explicit_end", b"explicit_end", "metadata", b"metadata", "ordering_key", b"ordering_key", "request_id", b"request_id", "respond_async", b"respond_async", "schedule", b"schedule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

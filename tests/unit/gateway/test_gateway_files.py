@@ -57,6 +57,19 @@ async def test_a_file_may_be_for_later_and_only_for_a_while(
     assert start.schedule.expire_time.ToJsonString() == "2030-01-01T07:00:00Z"
 
 
+async def test_a_file_may_have_an_ordering_key(ingestion: ScriptedIngestion, client: httpx.AsyncClient) -> None:
+    await client.post("/v1/files", content=b"x", headers={"Ordering-Key": "pier-5"})
+    refused = [
+        await client.post("/v1/files", content=b"x", headers=headers)
+        for headers in ([("Ordering-Key", "a:b")], [("Ordering-Key", "a"), ("Ordering-Key", "b")])
+    ]
+
+    assert (ingestion.seen[0].ordering_key, ingestion.seen[0].request_id) == ("pier-5", "")
+    assert {problem_of(response, 422, "INVALID_INPUT")["errors"][0]["field"] for response in refused} == {
+        "Ordering-Key"
+    }
+
+
 async def test_a_raw_body_is_passed_on_with_all_that_is_known_of_it(
     ingestion: ScriptedIngestion, client: httpx.AsyncClient
 ) -> None:

@@ -63,6 +63,16 @@ async def test_a_text_may_be_for_later_and_only_for_a_while(
     assert request.schedule.expire_time.ToJsonString() == "2030-01-01T06:00:00.250Z"
 
 
+async def test_a_text_may_have_an_ordering_key_and_the_id_that_is_made_begins_with_it(
+    ingestion: ScriptedIngestion, client: httpx.AsyncClient
+) -> None:
+    ingestion.answer("AnalyzeText", AnalyzeTextResponse(task=done()))
+
+    await client.post("/v1/text-analyses", json={"text": "hello", "ordering_key": "k"})
+
+    assert (ingestion.seen[0].ordering_key, ingestion.seen[0].request_id) == ("k", "k:id-1")
+
+
 @pytest.mark.parametrize("wrong", ["tomorrow", "2030-01-01T06:00:00", 5])
 async def test_a_time_without_an_offset_or_of_no_form_at_all_is_refused_by_its_name(
     client: httpx.AsyncClient, wrong: object

@@ -24,6 +24,80 @@ local function removed(stream, group, entry)
   return pending.err ~= nil or #pending == 0
 end
 
+-- How often an entry was delivered; 0 when nobody has it, or when there is no group yet.
+local function deliveries(stream, group, entry)
+  local pending = redis.pcall('XPENDING', stream, group, entry, entry, 1)
+  return (pending.err or #pending == 0) and 0 or pending[1][4]
+end
+
+-- Tasks of one ordering key stand in a chain: a sorted set of `<request id> <id>`, in the order of their acceptance. The
+-- first of them alone is in the lane's stream, and the id is its entry's. The others wait: their ids are of another stream,
+-- `waiting`, that nobody reads from. Both streams are the lane's backlog. No record needs to be touched when a turn comes.
+local function first_of(chain)
+  local member, score = unpack(redis.call('ZRANGE', chain, 0, 0, 'WITHSCORES'))
+  if member then
+    return member, score, string.match(member, '^(%S+) (%S+)$')
+  end
+end
+
+-- Puts an entry at the end of its chain. Returns its id, and whether it waits.
+local function queue_up(stream, waiting, chain, request_id, fields)
+  local last = redis.call('ZRANGE', chain, -1, -1, 'WITHSCORES')
+  local place = last[1] and waiting or stream
+  local id = redis.call('XADD', place, '*', unpack(fields))
+  redis.call('ZADD', chain, (last[2] or 0) + 1, request_id .. ' ' .. id)
+  return id, last[1] ~= nil
+end
+
+-- Takes a task out of its chain; where it was the first, the next one that is still there goes into the stream. When it
+-- was accepted is told by a field from then on, as its entry's id tells when its turn came.
+local function leave(stream, waiting, chain, member)
+  local was_first = first_of(chain) == member
+  redis.call('ZREM', chain, member)
+  while was_first do
+    local next_one, score, request_id, place = first_of(chain)
+    if not next_one then return end
+    redis.call('ZREM', chain, next_one)
+    local found = redis.call('XRANGE', waiting, place, place)[1]
+    if found then
+      local fields = found[2]
+      fields[#fields + 1] = 'accepted_ms'
+      fields[#fields + 1] = string.match(place, '%d+')
+      local id = redis.call('XADD', stream, '*', unpack(fields))
+      redis.call('XDEL', waiting, place)
+      redis.call('ZADD', chain, score, request_id .. ' ' .. id)
+      return
+    end
+  end
+end
+
+-- Lets the next one go where the first one's entry was taken away by hand: nobody will ever settle that.
+local function mend(stream, group, waiting, chain)
+  local member, _, _, id = first_of(chain)
+  if member and removed(stream, group, id) then
+    leave(stream, waiting, chain, member)
+  end
+end
+
+-- Where an open task is, by its record: its entry, or its member of the chain while it waits, or neither.
+local function whereabouts(entry, place, waiting, chain, request_id)
+  if not place then
+    return entry
+  end
+  local member = request_id .. ' ' .. place
+  if redis.call('ZSCORE', chain, member) and #redis.call('XRANGE', waiting, place, place) > 0 then
+    return nil, member
+  end
+  local _, _, whose, id = first_of(chain)
+  return whose == request_id and id or nil
+end
+
+-- As `removed`, of a task that may have waited in a chain.
+local function lost(stream, group, entry, place, waiting, chain, request_id)
+  local id, member = whereabouts(entry, place, waiting, chain, request_id)
+  return not member and (place and not id or removed(stream, group, id))
+end
+
 -- Adds an inbox to a task that is still open. Past the limit a waiter depends on its own timer.
 local function attach(task, inbox)
   if inbox == '' then

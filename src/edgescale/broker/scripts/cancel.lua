@@ -1,39 +1,45 @@
 #!lua flags=allow-oom
 -- Ends a batch of tasks because somebody wants it: stores the state, removes the entry, wakes the waiters, all or nothing.
 --
--- KEYS  for item i: [i] task hash
--- ARGV  [1] group  [2], [3] prefixes of streams and schedules, which are in the same slot  [4] channel prefix
---       [5] how long the record is kept, in milliseconds  [6] reason  [7] message  then for item i: [i+7] request id
--- Reply for each item the hash as a flat list, as it stands then; empty when there is none.
+-- KEYS  for item i: [5i-4] task hash, [5i-3] stream, [5i-2] schedule, [5i-1] those who wait, [5i] chain
+-- ARGV  [1] group  [2] channel prefix  [3] how long the record is kept, in milliseconds  [4] reason  [5] message
+--       then for each item 3 values: request id, lane, ordering key, '' for none
+-- Reply for each item the hash as a flat list, as it stands then; empty when there is none, or when the task is open at
+-- another place than the caller had read: it was lost, and accepted anew, and is to be read again.
 --
 -- The first terminal state wins: a task that has ended stays as it is, and its state says so. Repeating a call whose
 -- reply was lost finds the task cancelled and changes nothing. Whoever works on the entry finds at its next renewal that
 -- it is gone; its outcome is superseded. A task whose entry was taken away by hand is cancelled, too, so that nobody
--- submits it again. `allow-oom`: cancelling is what frees memory.
-local group, stream_prefix, schedule_prefix, channel_prefix, ttl_ms, reason, message = unpack(ARGV, 1, 7)
+-- submits it again. Of a chain, it is taken out where it stands; where it was the first the next one goes into the stream.
+-- `allow-oom`: cancelling is what frees memory.
+local group, channel_prefix, ttl_ms, reason, message = unpack(ARGV, 1, 5)
 local now = now_ms()
 
--- How often the entry was delivered; 0 when nobody has it, or when there is no group yet.
-local function deliveries(stream, entry)
-  local pending = redis.pcall('XPENDING', stream, group, entry, entry, 1)
-  return (pending.err or #pending == 0) and 0 or pending[1][4]
-end
-
 local replies = {}
-for item = 1, #KEYS do
-  local task = KEYS[item]
-  local known = redis.call('HMGET', task, 'state', 'lane', 'entry')
-  if known[1] and not TERMINAL[known[1]] then
-    local stream, entry = stream_prefix .. known[2], known[3]
+for item = 1, #KEYS / 5 do
+  local task, stream, schedule, waiting, chain = unpack(KEYS, 5 * item - 4, 5 * item)
+  local request_id, lane, ordering_key = unpack(ARGV, 3 * item + 3, 3 * item + 5)
+  local known = redis.call('HMGET', task, 'state', 'lane', 'ordering_key', 'entry', 'place')
+  local open = known[1] and not TERMINAL[known[1]]
+  local here = known[2] == lane and (known[3] or '') == ordering_key
+  if open and here then
+    local entry, member = whereabouts(known[4], known[5], waiting, chain, request_id)
     redis.call('HSET', task, 'state', 'cancelled', 'reason', reason, 'message', message,
-      'attempts', deliveries(stream, entry), 'settled_ms', now)
-    redis.call('HDEL', task, 'entry', 'history', 'buried_ms', 'buried_attempts', 'buried_reason', 'buried_message')
+      'attempts', entry and deliveries(stream, group, entry) or 0, 'settled_ms', now)
+    redis.call('HDEL', task, 'entry', 'place', 'history', 'buried_ms', 'buried_attempts', 'buried_reason',
+      'buried_message')
     redis.call('PEXPIRE', task, ttl_ms)
-    redis.call('XACK', stream, group, entry)
-    redis.call('XDEL', stream, entry)
-    redis.call('ZREM', schedule_prefix .. known[2], entry)
-    notify(task, channel_prefix, ARGV[item + 7])
+    if entry then
+      redis.call('XACK', stream, group, entry)
+      redis.call('XDEL', stream, entry)
+      redis.call('ZREM', schedule, entry)
+    end
+    redis.call('XDEL', waiting, known[5] or '0-0')
+    if ordering_key ~= '' then
+      leave(stream, waiting, chain, member or request_id .. ' ' .. (entry or ''))
+    end
+    notify(task, channel_prefix, request_id)
   end
-  replies[item] = redis.call('HGETALL', task)
+  replies[item] = open and not here and {} or redis.call('HGETALL', task)
 end
 return replies

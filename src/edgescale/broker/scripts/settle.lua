@@ -1,16 +1,19 @@
 #!lua flags=allow-oom
 -- Ends a batch of deliveries: stores the terminal state, removes the entry, wakes the waiters, all or nothing.
 --
--- KEYS  [1] dead letters, then for item i: [3i-1] task hash, [3i] stream, [3i+1] schedule
+-- KEYS  [1] dead letters, then for item i: [5i-3] task hash, [5i-2] stream, [5i-1] schedule, [5i] those who wait,
+--       [5i+1] chain
 -- ARGV  [1] group  [2] channel prefix  [3] how long the record is kept, in milliseconds
---       then for each item 10 values: consumer, entry, request id, kind, lane, state, result, reason, message, attempts
+--       then for each item 11 values: consumer, entry, request id, kind, lane, ordering key ('' for none), state, result,
+--       reason, message, attempts
 -- Reply for each item one of
 --   'settled'      this outcome is the task's result
 --   'superseded'   another outcome was stored before; this one is dropped
 --   'lost'         the consumer does not own the entry and the task is open: somebody else works on it
 --
 -- The first terminal state wins. Repeating a call whose reply was lost answers 'settled' again and wakes the waiters
--- again. `allow-oom`: settling is what frees memory.
+-- again. Where the task had an ordering key the next one in its chain goes into the stream, whatever became of this one.
+-- `allow-oom`: settling is what frees memory.
 local group, channel_prefix, ttl_ms = ARGV[1], ARGV[2], ARGV[3]
 local now = now_ms()
 
@@ -21,12 +24,16 @@ local FIELDS_MAX = 1000
 -- What a letter takes over from the record, which it outlives: enough to make the record anew.
 local KEPT = { 'digest', 'file_id', 'accepted_ms', 'replays' }
 
-local function bury(dead, task, stream, consumer, entry, request_id, kind, lane, reason, message, attempts)
+local function bury(dead, task, stream, consumer, entry, request_id, kind, lane, ordering_key, reason, message, attempts)
   local found = redis.call('XRANGE', stream, entry, entry)
   local known = redis.call('HMGET', task, 'history', unpack(KEPT))
   local fields = { 'request_id', request_id, 'kind', kind, 'lane', lane, 'reason', reason, 'message', message,
     'attempts', attempts, 'entry', entry, 'consumer', consumer,
     'history', chronicle(known[1], known[5], attempts, consumer, reason) }
+  if ordering_key ~= '' then
+    fields[#fields + 1] = 'ordering_key'
+    fields[#fields + 1] = ordering_key
+  end
   for index, name in ipairs(KEPT) do
     if known[index + 1] and known[index + 1] ~= '' then
       fields[#fields + 1] = name
@@ -41,10 +48,10 @@ local function bury(dead, task, stream, consumer, entry, request_id, kind, lane,
 end
 
 local replies = {}
-for item = 1, (#KEYS - 1) / 3 do
-  local task, stream, schedule = KEYS[3 * item - 1], KEYS[3 * item], KEYS[3 * item + 1]
-  local consumer, entry, request_id, kind, lane, state, result, reason, message, attempts =
-    unpack(ARGV, 10 * item - 6, 10 * item + 3)
+for item = 1, (#KEYS - 1) / 5 do
+  local task, stream, schedule, waiting, chain = unpack(KEYS, 5 * item - 3, 5 * item + 1)
+  local consumer, entry, request_id, kind, lane, ordering_key, state, result, reason, message, attempts =
+    unpack(ARGV, 11 * item - 7, 11 * item + 3)
   local known = redis.call('HMGET', task, 'state', 'settled_by', 'settled_entry', 'attempts', 'result')
   local owner = owned(stream, group, consumer, entry)
   local terminal = known[1] and TERMINAL[known[1]]
@@ -58,12 +65,13 @@ for item = 1, (#KEYS - 1) / 3 do
     replies[item] = 'lost'
   else
     if state == 'dead_lettered' then
-      bury(KEYS[1], task, stream, consumer, entry, request_id, kind, lane, reason, message, attempts)
+      bury(KEYS[1], task, stream, consumer, entry, request_id, kind, lane, ordering_key, reason, message, attempts)
     end
     redis.call('HSET', task, 'state', state, 'kind', kind, 'lane', lane, 'result', result, 'reason', reason,
       'message', message, 'attempts', attempts, 'settled_ms', now, 'settled_by', consumer, 'settled_entry', entry)
     -- What was kept of an earlier letter, and for a letter, while the task was open.
-    redis.call('HDEL', task, 'entry', 'history', 'buried_ms', 'buried_attempts', 'buried_reason', 'buried_message')
+    redis.call('HDEL', task, 'entry', 'place', 'history', 'buried_ms', 'buried_attempts', 'buried_reason',
+      'buried_message')
     redis.call('PEXPIRE', task, ttl_ms)
     replies[item] = 'settled'
   end
@@ -71,6 +79,9 @@ for item = 1, (#KEYS - 1) / 3 do
     redis.call('XACK', stream, group, entry)
     redis.call('XDEL', stream, entry)
     redis.call('ZREM', schedule, entry)
+    if ordering_key ~= '' then
+      leave(stream, waiting, chain, request_id .. ' ' .. entry)
+    end
   end
   if replies[item] ~= 'lost' then
     notify(task, channel_prefix, request_id)

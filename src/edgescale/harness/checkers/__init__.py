@@ -6,6 +6,7 @@ from edgescale.harness.checkers import (
     fair_lanes,
     no_loss,
     one_result,
+    order,
     poison,
     reclaim,
     recovery,
@@ -18,7 +19,7 @@ __all__ = ["CHECKERS", "Checker", "Finding", "Outcome", "Verdict", "judge", "ove
 
 CHECKERS = tuple(
     Checker(module.PROMISE, module.TITLE, module.check)
-    for module in (no_loss, one_result, bounded_backlog, reclaim, poison, drain, uploads, recovery, fair_lanes)
+    for module in (no_loss, one_result, bounded_backlog, reclaim, poison, drain, uploads, recovery, order, fair_lanes)
 )
 
 

@@ -27,7 +27,7 @@ class Backlogs:
         self._held: dict[tuple[str, int], set[Identity]] = {}
         self._full_since: dict[tuple[str, int], int] = {}
         self._filled: list[tuple[str, Span]] = []
-        for event in history.named("add", "delete", "lost"):
+        for event in history.named("add", "delete", "wait", "turn", "lost"):
             self._note(event)
         self._filled += [(lane, Span(since_ns)) for (lane, _), since_ns in self._full_since.items()]
         self._full = {lane: Unrest(span for full, span in self._filled if full == lane) for lane in self._shares}
@@ -45,8 +45,8 @@ class Backlogs:
                     self._weigh(known, event)
             return
         held = self._held.setdefault(stream, set())
-        identity = event.request_id, event.text("entry")
-        if event.operation == "delete":
+        identity = event.request_id, event.text("entry") or f"waits at {event.text('place')}"
+        if event.operation in {"delete", "turn"}:
             held.discard(identity)
             self._discard_unnamed(held, event)
         else:
@@ -63,7 +63,7 @@ class Backlogs:
         share, backlog = self._shares.get(stream[0], FOREVER), len(self._held[stream])
         if event.operation == "add" and event.text("why") == "injected":
             self.injected[stream[0]] = self.injected.get(stream[0], 0) + 1
-        if event.operation == "add" and backlog > share and event.text("why") not in UNASKED:
+        if event.operation in {"add", "wait"} and backlog > share and event.text("why") not in UNASKED:
             self.exceeded.append((event, backlog))
         if backlog >= share:
             self._full_since.setdefault(stream, event.time_ns)

@@ -12,6 +12,7 @@ from edgescale.harness.mutants.doors import DOOR_MUTANTS
 from edgescale.harness.mutants.durability import DURABILITY_MUTANTS
 from edgescale.harness.mutants.lanes import LANE_MUTANTS
 from edgescale.harness.mutants.letters import LETTER_MUTANTS
+from edgescale.harness.mutants.order import ORDER_MUTANTS
 from edgescale.harness.mutants.scripts import SCRIPT_MUTANTS
 from edgescale.harness.mutants.workers import WORKER_MUTANTS
 
@@ -25,6 +26,7 @@ MUTANTS = (
     *DOOR_MUTANTS,
     *CANCEL_MUTANTS,
     *DURABILITY_MUTANTS,
+    *ORDER_MUTANTS,
 )
 
 

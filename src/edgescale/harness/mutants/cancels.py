@@ -27,8 +27,10 @@ CANCEL_MUTANTS = (
         "P2",
         "A cancellation takes the place of a result that was stored before it.",
         (
-            Edit("cancel", "if known[1] and not TERMINAL[known[1]] then", "if known[1] then"),
-            Edit("cancel", "known[2], known[3]\n", "known[2], known[3] or '0-0'\n"),
+            Edit("cancel", "local open = known[1] and not TERMINAL[known[1]]", "local open = known[1]"),
+            Edit("cancel", "whereabouts(known[4], known[5],", "whereabouts(known[4] or '0-0', known[5],"),
+            # Nor does anybody look beforehand.
+            Edit("edgescale.broker.cancel.Canceller._flush", "if not record.terminal", "if True"),
         ),
     ),
     # Seen when somebody waits for a task that is cancelled.
@@ -36,7 +38,7 @@ CANCEL_MUTANTS = (
         "cancel_tells_nobody",
         "P2",
         "Whoever waits for a cancelled task is not woken, and does not look for himself.",
-        (Edit("cancel", "    notify(task, channel_prefix, ARGV[item + 7])\n", ""), NO_SLOW_TIMER),
+        (Edit("cancel", "    notify(task, channel_prefix, request_id)\n", ""), NO_SLOW_TIMER),
     ),
     # Seen when a running task is cancelled whose handler takes long.
     Mutant(

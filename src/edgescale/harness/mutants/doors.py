@@ -54,8 +54,8 @@ DOOR_MUTANTS = (
             ),
             Edit(
                 f"{BROKER}._flush_submits",
-                "envelope.file_id, cap, inbox, encoded",
-                "envelope.file_id, 10**9, inbox, encoded",
+                "envelope.file_id, envelope.ordering_key, cap, inbox, encoded",
+                "envelope.file_id, envelope.ordering_key, 10**9, inbox, encoded",
             ),
         ),
     ),
@@ -117,7 +117,7 @@ DOOR_MUTANTS = (
         "removed_entry_unnoticed",
         "P8",
         "A task whose entry somebody took out of its stream is believed to be queued for ever.",
-        (Edit("lookup", "if open and removed(", "if false and removed("),),
+        (Edit("locate", "if open and lost(", "if false and lost("),),
     ),
     # Seen when Redis loses a task that is waited for, and its id is used for other content.
     Mutant(
@@ -133,9 +133,9 @@ DOOR_MUTANTS = (
         "Of several records that are read together each is taken for the next one's.",
         (
             Edit(
-                f"{BROKER}._flush_lookups",
-                'return await self._connection.run(self._scripts["lookup"], keys, args)',
-                'found = await self._connection.run(self._scripts["lookup"], keys, args)\n'
+                "edgescale.broker.lookups.Lookups._flush_lookups",
+                "return await self._connection.run(self._lookup, keys, [inbox for _, inbox in items])",
+                "found = await self._connection.run(self._lookup, keys, [inbox for _, inbox in items])\n"
                 "        return [*found[1:], *found[:1]]",
             ),
         ),

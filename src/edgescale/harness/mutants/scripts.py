@@ -81,7 +81,13 @@ SCRIPT_MUTANTS = (
         "stream_trimmed",
         "P3",
         "The stream is bounded by MAXLEN, which drops entries that nobody has worked on.",
-        (Edit("submit", "'XADD', stream, '*',", "'XADD', stream, 'MAXLEN', math.ceil(cap / 2), '*',"),),
+        (
+            Edit(
+                "submit",
+                "'XADD', stream, '*', 'request_id',",
+                "'XADD', stream, 'MAXLEN', math.ceil(cap / 2), '*', 'request_id',",
+            ),
+        ),
     ),
     # Settle.
     # Seen when a worker sleeps for longer than its lease and settles when it wakes, before the new owner does.

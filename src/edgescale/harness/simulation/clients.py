@@ -89,6 +89,7 @@ class GrpcDoor(Door):
             request_id=request.request_id,
             respond_async=request.respond_async,
             schedule=schedule_of(self.world, request),
+            ordering_key=request.ordering_key,
         )
         return Answer.of((await self._call(request, "AnalyzeText", message)).task)
 
@@ -211,6 +212,7 @@ class Clients:
             "digest": _digest(request),
             "deadline_ns": deadline_ns,
             **times_of(self._world, request),
+            **({"ordering_key": request.ordering_key} if request.ordering_key else {}),
             "respond_async": request.respond_async or request.action == "heartbeat",
             "via": ",".join(via),
         }
@@ -225,4 +227,5 @@ class Clients:
 
 
 def _digest(request: Request) -> str:
-    return digest(request.action.encode(), request.script.encode(), b"%d" % request.size_bytes)
+    order = [request.ordering_key.encode()] if request.ordering_key else []
+    return digest(request.action.encode(), request.script.encode(), b"%d" % request.size_bytes, *order)

@@ -108,7 +108,7 @@ async def reset(world: "World", fault: Fault) -> AsyncIterator[None]:
         yield
 
 
-COMMANDS = ("submit", "settle", "renew", "give_back", "reclaim", "lookup", "cancel", "XREADGROUP", "any")
+COMMANDS = ("submit", "settle", "renew", "give_back", "reclaim", "lookup", "locate", "cancel", "XREADGROUP", "any")
 
 
 @fault(4, "worker", "ingestion", lasts=(500, 4_000), options={"command": COMMANDS, "times": [1, 1, 2, 3]})

@@ -42,6 +42,7 @@ async def submit_text(
     deadline_s: float,
     respond_async: bool = False,
     schedule: Schedule | None = None,
+    ordering_key: str = "",
 ) -> Answer:
     """Have a text analysed.
 
@@ -51,7 +52,8 @@ async def submit_text(
     """
     headers = {"content-type": JSON, "idempotency-key": request_id, "prefer": _prefer(deadline_s, respond_async)}
     times = MessageToDict(schedule or Schedule(), preserving_proto_field_name=True)
-    body = [json.dumps({"text": text, **times}).encode()]
+    order = {"ordering_key": ordering_key} if ordering_key else {}
+    body = [json.dumps({"text": text, **times, **order}).encode()]
     answer = await http_call(world, client, gateway, "POST", "/v1/text-analyses", headers, body, timeout_s=deadline_s)
     return _task(answer)
 
@@ -151,16 +153,12 @@ class HttpDoor(Door):
             deadline_s=request.deadline_ms / 1000,
             respond_async=request.respond_async,
             schedule=schedule_of(self.world, request),
+            ordering_key=request.ordering_key,
         )
 
     async def _heartbeat(self, request: Request, gateway: GatewayLife) -> Answer:
         beat = beat_of(request)
-        members = {
-            "agent_id": beat.agent_id,
-            "sequence": beat.sequence,
-            "boot_id": beat.boot_id,
-            "status": beat.status,
-        }
+        members = {name: getattr(beat, name) for name in ("agent_id", "sequence", "boot_id", "status")}
         deadline_s = request.deadline_ms / 1000
         return await send_heartbeat(
             self.world, request.client, gateway, members, request_id=request.request_id, deadline_s=deadline_s

@@ -16,6 +16,7 @@ from edgescale.harness.simulation.clients import Clients, GrpcDoor
 from edgescale.harness.simulation.final import write_final
 from edgescale.harness.simulation.fit import check_plan
 from edgescale.harness.simulation.handlers import simulated_handlers
+from edgescale.harness.simulation.looking import ask_for_all_who_wait
 from edgescale.harness.simulation.loop import NS
 from edgescale.harness.simulation.nemesis import Nemesis
 from edgescale.harness.simulation.rest import HttpDoor
@@ -126,6 +127,7 @@ async def _story(world: World, clients: Clients, plan: Plan) -> None:
     nemesis.revive()
     if sending:
         await asyncio.wait(sending)
+    await ask_for_all_who_wait(world, LANES)
     await _at_rest(world)
     nemesis.revive()
     probing.cancel()

@@ -77,6 +77,7 @@ class RedisServer:
             wall_offset_us=(EPOCH_MS + clock_ms) * 1000,
             **options,
         )
+        self.model.scripts.strict = True
         self.watch = Watch(self.model, recorder, keys)
         self.places = PLACES
         self._network = network

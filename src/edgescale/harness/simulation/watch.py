@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 REDIS = "redis"
 FENCE_SHA = hashlib.sha1(FENCE.encode(), usedforsecurity=False).hexdigest().encode()
-Place = tuple[int, str]
+# The family of a stream, its partition and its lane.
+Place = tuple[str, int, str]
+# What the events are called of what is added to a stream, and of what is deleted.
+_MOVES = {"stream": ("add", "delete"), "waiting": ("wait", "turn")}
 # Commands that change which entries there are.
 _MOVES_ENTRIES = frozenset({b"XADD", b"XDEL", b"XTRIM", b"DEL", b"UNLINK"})
 
@@ -100,11 +103,14 @@ class Watch:
             name = Name.parse(words[1].decode(errors="replace")) if len(words) > 1 else None
             if name is None:
                 continue
-            if name.family == "stream" and verb in _MOVES_ENTRIES:
-                moved[name.partition, name.rest] = None
+            if name.family in _MOVES and verb in _MOVES_ENTRIES:
+                moved[name.family, name.partition, name.rest] = None
             elif name.family == "task" and verb == b"HSET":
                 self._task(name.rest, dict(zip(words[2::2], words[3::2], strict=True)))
-        for place in moved:
+        # Who leaves comes before who enters, and who waits is behind whoever went straight into the stream.
+        for place in sorted(moved, reverse=True):
+            self._compare(place, "replayed" if marks else self.why, entries=self._kept(place))
+        for place in sorted(moved):
             self._compare(place, "replayed" if marks else self.why)
             self._replayed(place, marks)
 
@@ -115,7 +121,9 @@ class Watch:
             if text in marks:
                 # What is stored of it from here on is another end, and not the repetition of one.
                 self._recorder.stored.discard(request_id)
-                fields = {"lane": place[1], "entry": text.decode(), "letter": marks[text]}
+                fields = {"lane": place[2], "letter": marks[text]}
+                if place[0] == "stream":
+                    fields["entry"] = text.decode()
                 self._recorder.write(REDIS, "replay", "ok", None, request_id, fields)
 
     def _task(self, request_id: str, fields: dict[bytes, bytes]) -> None:
@@ -135,20 +143,23 @@ class Watch:
         """Write down what was added to a stream and what was deleted since it was seen last."""
         present = self._entries(place) if entries is None else entries
         known = self._known.setdefault(place, {})
+        added, deleted = _MOVES[place[0]]
         for entry in [entry for entry in known if entry not in present]:
-            self._entry("delete", place, entry, known.pop(entry), why)
+            self._entry(deleted, place, entry, known.pop(entry), why)
         for entry, fields in present.items():
             if entry not in known:
                 known[entry] = _request_id(entry, fields)
-                self._entry("add", place, entry, known[entry], why)
+                self._entry(added, place, entry, known[entry], why)
 
     def _entries(self, place: Place) -> dict[int, Any]:
-        stream = self._model.keyspace.values.get(self._keys.stream(*place).encode())
+        family, *where = place
+        stream = self._model.keyspace.values.get(getattr(self._keys, family)(*where).encode())
         return stream.entries.values if isinstance(stream, Stream) else {}
 
     def _entry(self, operation: str, place: Place, entry: int, request_id: str, why: str) -> None:
-        partition, lane = place
-        fields: dict[str, str | int] = {"lane": lane, "entry": id_text(entry).decode(), "partition": partition}
+        family, partition, lane = place
+        identity = "entry" if family == "stream" else "place"
+        fields: dict[str, str | int] = {"lane": lane, identity: id_text(entry).decode(), "partition": partition}
         if why:
             fields["why"] = why
         self._recorder.write(REDIS, operation, "ok", None, request_id, fields)
@@ -165,10 +176,7 @@ class Watch:
             since_ns: writes before this moment were kept, where a suffix was lost.
         """
         for place in {**self._known, **dict.fromkeys(self._places())}:
-            entries = self._entries(place)
-            self._compare(
-                place, "lost", entries={entry: item for entry, item in entries.items() if self._has(place, entry)}
-            )
+            self._compare(place, "lost", entries=self._kept(place))
             self._compare(place, "restored")
         if lost:
             self._note("lost", what=lost, since_ns=since_ns)
@@ -178,14 +186,16 @@ class Watch:
         self._forgetful = True
         self._note("serving")
 
-    def _has(self, place: Place, entry: int) -> bool:
-        return entry in self._known.get(place, {})
+    def _kept(self, place: Place) -> dict[int, Any]:
+        """What is there, and was when it was seen last."""
+        known = self._known.get(place, {})
+        return {entry: item for entry, item in self._entries(place).items() if entry in known}
 
     def _places(self) -> Iterator[Place]:
         for key in self._model.keyspace.values:
             name = Name.parse(key.decode(errors="replace"))
-            if name is not None and name.family == "stream":
-                yield name.partition, name.rest
+            if name is not None and name.family in _MOVES:
+                yield name.family, name.partition, name.rest
 
     def sample(self, lanes: Sequence[str], partitions: int, caps: dict[str, int]) -> None:
         """Write down how full each lane is."""
@@ -198,7 +208,7 @@ class Watch:
             self._recorder.note("probe", "sample", lane=lane, backlog=backlog, pending=pending, cap=caps[lane])
 
     def figures(self, lane: str, partitions: int) -> tuple[int, int]:
-        """How many entries of a lane are queued or running, and how many of these are running."""
+        """How many entries of a lane are queued, wait for their turn or run, and how many of these are running."""
         backlog = pending = 0
         for partition in range(partitions):
             stream = self._model.keyspace.values.get(self._keys.stream(partition, lane).encode())
@@ -206,6 +216,7 @@ class Watch:
                 backlog += len(stream.entries)
                 group = stream.groups.get(GROUP.encode())
                 pending += 0 if group is None else len(group.pending)
+            backlog += len(self._entries(("waiting", partition, lane)))
         return backlog, pending
 
     def _note(self, operation: str, **fields: str | int) -> None:

@@ -14,6 +14,7 @@ from edgescale.harness.simulation.redis.commands import (
     Command,
     command,
 )
+from edgescale.harness.simulation.redis.declared import check_declared
 from edgescale.harness.simulation.redis.lua import Lua, ScriptFailed
 from edgescale.harness.simulation.redis.replies import OK, Encoded, Reply, ReplyError
 from edgescale.harness.simulation.redis.script import Script, read_shebang
@@ -32,9 +33,13 @@ class Scripts:
 
     Args:
         model: the server.
+
+    Attributes:
+        strict: whether a script that touches a key which was not declared is a defect; servers let it pass.
     """
 
     def __init__(self, model: "RedisModel") -> None:
+        self.strict = False
         self.known: dict[bytes, Script] = {}
         self._compiled: dict[bytes, Script] = {}
         self._model = model
@@ -86,7 +91,7 @@ class Scripts:
         """
         if self._model.faults.active:
             self._model.faults.check_script(flagged=script.flags is not None)
-        self._client.begin(session, script)
+        self._client.begin(session, script, argv[3 : 3 + count] if self.strict else None)
         self._model.in_script = True
         try:
             raw = self._lua.run(
@@ -111,9 +116,10 @@ class ScriptClient(Client):
 
     caller: "Session"
 
-    def begin(self, caller: "Session", script: Script) -> None:
-        """A script starts."""
+    def begin(self, caller: "Session", script: Script, declared: list[bytes] | None) -> None:
+        """A script starts; None when it may touch what it likes."""
         self.caller = caller
+        self._declared = None if declared is None else frozenset(declared)
         self._flags = script.flags
         self._forbidden = NOSCRIPT
         if script.flags is not None and b"no-writes" in script.flags:
@@ -125,6 +131,7 @@ class ScriptClient(Client):
 
         Raises:
             ReplyError: there is no such command, or scripts may not run it, or not now.
+            Undeclared: it touches a key that was not declared, and scripts must not.
         """
         model = self.model
         if not argv:
@@ -137,6 +144,8 @@ class ScriptClient(Client):
             raise ReplyError(_said(model, b"ERR Wrong number of args calling %bcommand from script"))
         if found.flags & self._forbidden:
             raise self._refusal(found)
+        if self._declared is not None:
+            check_declared(found.name, argv, self._declared)
         if model.faults.active:
             forgiving = self._flags is not None and b"allow-oom" in self._flags
             # Once it has written, a script is not stopped half way.
