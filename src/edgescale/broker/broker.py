@@ -68,9 +68,8 @@ class Broker:
             Overloaded: Redis is out of memory; nothing was queued.
             BrokerUnavailable: whether it was accepted is unknown; the same submission may be repeated.
         """
-        envelope = submission.envelope
-        item = (submission, inbox, envelope.encode())
-        commit = self._submits[self._keys.partition_of(envelope.request_id)]
+        item = (submission, inbox, submission.envelope.encode())
+        commit = self._submits[self._keys.partition_of(submission.envelope.request_id)]
         patience_ms = self._settings.redis_patience_ms if patience_ms is None else patience_ms
 
         async def attempt() -> Receipt:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from edgescale.harness.checkers.base import Case
 from edgescale.harness.checkers.calls import Call, client_calls, paired
 from edgescale.harness.checkers.entries import Delivery, Entries
-from edgescale.harness.checkers.faults import REDIS, STORE, Lives, Losses, Unrests
+from edgescale.harness.checkers.faults import REDIS, STORE, Lives, Unrests
 from edgescale.harness.checkers.given import given_ns
+from edgescale.harness.checkers.losses import Losses
 from edgescale.harness.checkers.spans import FOREVER, Span
 from edgescale.harness.history import NS_PER_MS, Event, History
 

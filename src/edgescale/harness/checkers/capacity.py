@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from edgescale.harness.checkers.calls import paired
 from edgescale.harness.checkers.entries import Delivery, Entries, Entry
-from edgescale.harness.checkers.faults import REDIS, WORKERS, Lives, Losses, Window, windows
+from edgescale.harness.checkers.faults import REDIS, WORKERS, Lives, Window, windows
+from edgescale.harness.checkers.losses import Losses
 from edgescale.harness.checkers.spans import FOREVER, Span, Unrest
 from edgescale.harness.history import NS_PER_MS, Event, History
 

@@ -10,7 +10,8 @@ from edgescale.harness.checkers.base import Case, Verdict
 from edgescale.harness.checkers.calls import Call, settlements, submissions
 from edgescale.harness.checkers.capacity import Capacity
 from edgescale.harness.checkers.entries import Delivery, Entries, Entry
-from edgescale.harness.checkers.faults import REDIS, Lives, Losses, Unrests, clock_jumped
+from edgescale.harness.checkers.faults import REDIS, Lives, Unrests, clock_jumped
+from edgescale.harness.checkers.losses import Losses
 from edgescale.harness.checkers.replays import Replays
 from edgescale.harness.checkers.spans import Span, Unrest
 from edgescale.harness.history import NS_PER_MS, Event, History

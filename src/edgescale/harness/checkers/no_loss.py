@@ -7,7 +7,7 @@ from edgescale.harness.checkers import cancels
 from edgescale.harness.checkers.base import Case, Verdict
 from edgescale.harness.checkers.calls import SUBMISSIONS, Call, client_calls, settlements
 from edgescale.harness.checkers.entries import Entries, Entry
-from edgescale.harness.checkers.faults import Losses
+from edgescale.harness.checkers.losses import Losses
 from edgescale.harness.checkers.spans import FOREVER, Span
 from edgescale.harness.checkers.timely import check_times
 from edgescale.harness.history import NS_PER_MS, TERMINAL, Event, History

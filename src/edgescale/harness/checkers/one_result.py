@@ -16,7 +16,8 @@ from edgescale.harness.checkers.calls import (
     way_of,
 )
 from edgescale.harness.checkers.entries import Entries
-from edgescale.harness.checkers.faults import Lives, Losses
+from edgescale.harness.checkers.faults import Lives
+from edgescale.harness.checkers.losses import Losses
 from edgescale.harness.checkers.replays import DEAD, Replays
 from edgescale.harness.checkers.spans import FOREVER, Span
 from edgescale.harness.history import NS_PER_MS, Event, History

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from edgescale.harness.checkers.base import Case, Verdict
 from edgescale.harness.checkers.calls import Call, paired
-from edgescale.harness.checkers.faults import Losses
+from edgescale.harness.checkers.losses import Losses
 from edgescale.harness.checkers.spans import Span
 from edgescale.harness.history import Event, History
 

@@ -4,8 +4,8 @@ from collections.abc import Set as AbstractSet
 
 from edgescale.harness.checkers.base import Case, Verdict
 from edgescale.harness.checkers.entries import Delivery, Entries, Entry
-from edgescale.harness.checkers.faults import Losses
 from edgescale.harness.checkers.given import given_ns
+from edgescale.harness.checkers.losses import Losses
 from edgescale.harness.checkers.spans import Span
 from edgescale.harness.history import Event, History
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from edgescale.harness.checkers.entries import Entries
-from edgescale.harness.checkers.faults import Losses
+from edgescale.harness.checkers.losses import Losses
 from edgescale.harness.checkers.spans import Span
 from edgescale.harness.history import Event, History
 

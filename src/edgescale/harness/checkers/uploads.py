@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from edgescale.harness.checkers.base import Case, Verdict
 from edgescale.harness.checkers.calls import Call, client_calls
-from edgescale.harness.checkers.faults import STORE, Losses, Unrests
+from edgescale.harness.checkers.faults import STORE, Unrests
+from edgescale.harness.checkers.losses import Losses
 from edgescale.harness.checkers.spans import Span
 from edgescale.harness.history import Event, History
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from edgescale.broker.broker import Broker
 from edgescale.broker.connection import Connection, Subscription
-from edgescale.broker.fence import Fence
 from edgescale.broker.inbox import Inbox
 from edgescale.broker.model import Entry, GiveBack, Receipt, Settlement, SettleStatus, Submission, TaskRecord
 from edgescale.broker.unheard import Unheard
@@ -136,29 +135,6 @@ class RecordingBroker(Broker):
 
     def _note(self, operation: str, phase: Phase, call: int, request_id: str, fields: dict[str, Scalar]) -> None:
         self.recorder.write(self.actor, operation, phase, call, request_id, fields)
-
-
-class RecordingFence(Fence):
-    """The fence, with what only it can see marked down."""
-
-    def __init__(self, recorder: Recorder, actor: str, *figures: int) -> None:
-        super().__init__(*figures)
-        self.recorder = recorder
-        self.actor = actor
-        self._missed = False
-
-    @classmethod
-    def around(cls, fence: Fence | None, recorder: Recorder, actor: str) -> "RecordingFence | None":
-        """One with the same figures; None for none."""
-        return None if fence is None else cls(recorder, actor, fence.replicas, fence.timeout_ms)
-
-    def passed(self, acknowledged: int) -> None:
-        """As the fence's; marks an acknowledgement that came in the end."""
-        missed, self._missed = self._missed, True
-        super().passed(acknowledged)
-        self._missed = False
-        if missed:
-            self.recorder.mark(self.actor, "acknowledged_late")
 
 
 class RecordingUnheard(Unheard):

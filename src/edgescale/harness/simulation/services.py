@@ -14,7 +14,8 @@ from edgescale.broker.inspect import LaneInspector
 from edgescale.handlers.base import Handler
 from edgescale.handlers.registry import Registry
 from edgescale.harness.simulation.node import Node, SimulatedChance
-from edgescale.harness.simulation.recorded import RecordingBroker, RecordingFence, RecordingHandler, RecordingInbox
+from edgescale.harness.simulation.recorded import RecordingBroker, RecordingHandler, RecordingInbox
+from edgescale.harness.simulation.recorded_fence import RecordingFence
 from edgescale.harness.simulation.recorded_share import share_of
 from edgescale.harness.simulation.server import URL
 from edgescale.ingestion.intake import Intake
