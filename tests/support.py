@@ -149,10 +149,9 @@ class Rig:
         """Who will be told of the task's result."""
         return (await self.fields(request_id))[b"inboxes"].decode().split(",")
 
-    async def now_ms(self) -> int:
-        """The server's clock, in milliseconds since 1970."""
-        seconds, microseconds = await self.connection.command("TIME")
-        return int(seconds) * 1000 + int(microseconds) // 1000
+    async def now_ms(self, partition: int = 0) -> int:
+        """The clock of the partition's server, in milliseconds since 1970."""
+        return await self.connection.now_ms(self.keys.dead(partition))
 
     async def fields(self, request_id: str) -> dict[bytes, bytes]:
         """The task's hash as it is stored."""
@@ -221,7 +220,7 @@ async def serving(inbox: Inbox) -> AsyncIterator[Inbox]:
 @asynccontextmanager
 async def listening(rig: Rig, inbox: str, partition: int = 0) -> AsyncIterator[Callable[[], Awaitable[list[bytes]]]]:
     """A call that says which request ids the inbox was told of since the last call."""
-    async with rig.connection.subscribed([rig.keys.channel(partition, inbox)]) as subscription:
+    async with rig.connection.subscribed(rig.keys.channel(partition, inbox)) as subscription:
 
         async def heard() -> list[bytes]:
             # None is the answer to a PING, and comes behind all that was published before it.

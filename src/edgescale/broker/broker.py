@@ -21,7 +21,7 @@ class Broker:
     """Tasks in Redis. Calls of one kind that arrive together share a round trip.
 
     Attributes:
-        clock: the server's, as far as this process reclaims.
+        clocks: of each partition's server, as far as this process reclaims.
 
     Args:
         connection: to the server.
@@ -35,7 +35,7 @@ class Broker:
         self._keys = keys
         self._settings = settings
         self._chance = chance
-        self.clock = BrokerClock()
+        self.clocks = [BrokerClock() for _ in range(keys.partitions)]
         self._log = get_log()
         self._scripts = {
             name: Script.load(name) for name in ("submit", "settle", "renew", "give_back", "reclaim", "lookup")
@@ -190,13 +190,13 @@ class Broker:
         """
         keys = [self._keys.stream(partition, lane), self._keys.schedule(partition, lane)]
         args: list[Argument] = [GROUP, consumer, self._settings.lease_ms, cursor, count]
-        asked = self.clock.ask()
+        asked = self.clocks[partition].ask()
         try:
             following, claimed, now_ms = await self._connection.run(self._scripts["reclaim"], keys, args)
         except GroupMissing:
             await self.ensure_group(partition, lane)
             return "0-0", []
-        self.clock.heard(int(now_ms), asked)
+        self.clocks[partition].heard(int(now_ms), asked)
         entries = [
             Entry(partition, lane, entry_id.decode(), deliveries, flat_dict(flat))
             for entry_id, deliveries, flat in claimed

@@ -14,6 +14,8 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
 from edgescale.broker.script import Argument
 
+_ASKING = hiredis.pack_command(("ASKING",))
+
 
 class Pool:
     """A few connections to one server, for one command each at a time.
@@ -30,9 +32,14 @@ class Pool:
         self._idle: list[AbstractConnection] = []
         self._made: list[AbstractConnection] = []
         self._suspect: set[AbstractConnection] = set()
+        self._retired = False
 
-    async def exchange(self, *args: Argument) -> Any:
+    async def exchange(self, *args: Argument, asking: bool = False) -> Any:
         """Send one command and read its reply; a command that fails, or is cancelled, midway closes its connection.
+
+        Args:
+            args: the command.
+            asking: the server is to carry it out although it does not own the slot yet. Source: ASKING.
 
         Raises:
             RedisError: redis-py's, or what its connection lets through of the network's.
@@ -41,17 +48,31 @@ class Pool:
         async with self._turns:
             connection = self._idle.pop() if self._idle else self._make()
             try:
-                # What the server has closed while it was idle, or what still holds a part of a reply, is of no use.
-                if connection.is_connected and (connection in self._suspect or await connection.can_read()):
-                    await connection.disconnect(nowait=True)
-                self._suspect.discard(connection)
-                await connection.send_packed_command(command, check_health=False)
-                return await connection.read_response()
-            except (foreign.ConnectionError, OSError):
+                return await self._exchange(connection, command, asking=asking)
+            except (foreign.ConnectionError, foreign.ReadOnlyError, OSError):
                 self.suspect_all()
+                # A server that became a replica says so, and keeps the connection open.
+                self._suspect.add(connection)
                 raise
             finally:
                 self._idle.append(connection)
+                if self._retired:
+                    await connection.disconnect(nowait=True)
+
+    async def _exchange(self, connection: AbstractConnection, command: bytes, *, asking: bool) -> Any:
+        # What the server has closed while it was idle, or what still holds a part of a reply, is of no use.
+        if connection.is_connected and (connection in self._suspect or await connection.can_read()):
+            await connection.disconnect(nowait=True)
+        self._suspect.discard(connection)
+        if not connection.is_connected:
+            # Not left to the command: only this asks sentinels where the primary is.
+            await connection.connect()  # type: ignore[no-untyped-call]
+        if asking:
+            await connection.send_packed_command(_ASKING + command, check_health=False)
+            await connection.read_response()
+        else:
+            await connection.send_packed_command(command, check_health=False)
+        return await connection.read_response()
 
     def suspect_all(self) -> None:
         """Have all idle connections made anew before they are used again.
@@ -65,6 +86,28 @@ class Pool:
         connection: AbstractConnection = self._maker.make_connection()  # type: ignore[no-untyped-call]
         self._made.append(connection)
         return connection
+
+    async def subscribe(self, channel: str) -> AbstractConnection:
+        """A connection of the caller's own to close, on which a sharded channel is subscribed.
+
+        Raises:
+            RedisError: as `exchange`; nothing is left open.
+        """
+        connection: AbstractConnection = self._maker.make_connection()  # type: ignore[no-untyped-call]
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+            await connection.send_packed_command(_packed(("SSUBSCRIBE", channel)), check_health=False)
+            await connection.read_response()
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return connection
+
+    async def retire(self) -> None:
+        """Close the connections that are idle now, and each of the others as its command ends."""
+        self._retired = True
+        for connection in self._idle:
+            await connection.disconnect(nowait=True)
 
     async def close(self) -> None:
         """Close all connections; commands on their way fail."""

@@ -114,8 +114,7 @@ class Worker:
             try:
                 await check_server(self._connection, self._settings)
                 # Before the first entry is taken: it may not be due yet.
-                asked = self._broker.clock.ask()
-                self._broker.clock.heard(await self._connection.now_ms(), asked)
+                await self._hear_clocks()
             except Unavailable as error:
                 if not waits:
                     # Or nobody could tell a worker that waits from one that has nothing to do.
@@ -134,6 +133,12 @@ class Worker:
             return True
         checking.cancel()
         return False
+
+    async def _hear_clocks(self) -> None:
+        keys = Keys(self._settings.partitions)
+        for partition, clock in enumerate(self._broker.clocks):
+            asked = clock.ask()
+            clock.heard(await self._connection.now_ms(keys.dead(partition)), asked)
 
     async def _take_work(self) -> None:
         """Fetch and reclaim on every lane of every partition, and tidy up, until stopped."""
