@@ -23,7 +23,7 @@ class Server:
     async def flush(self) -> None:
         connection = Connection(self.url, timeout_ms=5_000)
         try:
-            await connection.command("FLUSHALL")
+            await connection.everywhere("FLUSHALL")
         finally:
             await connection.close()
 
@@ -43,8 +43,13 @@ def given_url() -> str:
     return os.environ.get(URL_VARIABLE, "")
 
 
+def program(name: str) -> Path:
+    """The program of a server that can be started here."""
+    found = bundled_binary() if name == "valkey" else shutil.which("redis-server")
+    assert found is not None
+    return Path(found)
+
+
 def own_server(name: str, data_dir: Path) -> EmbeddedValkey:
     """A server of the test's own, not started yet."""
-    program = bundled_binary() if name == "valkey" else shutil.which("redis-server")
-    assert program is not None
-    return EmbeddedValkey(data_dir, binary=Path(program))
+    return EmbeddedValkey(data_dir, binary=program(name))

@@ -22,6 +22,8 @@ from edgescale.envelope import Envelope, digest
 from edgescale.v1 import heartbeat_pb2
 
 LANE = "text"
+# So many fit the clusters of the tests: one for each primary.
+CLUSTER_PARTITIONS = 3
 
 
 async def eventually(condition: Callable[[], Any], timeout_s: float = 5.0) -> Any:
@@ -103,7 +105,9 @@ class Rig:
     """One process's view of a server, put together as the services do it."""
 
     def __init__(self, url: str, **changes: Any) -> None:
-        self.settings = Settings(**{"redis_url": url, "redis_timeout_ms": 1_000, **changes})
+        partitions = CLUSTER_PARTITIONS if url.startswith("redis+cluster") else 1
+        usual = {"redis_url": url, "redis_timeout_ms": 1_000, "partitions": partitions}
+        self.settings = Settings(**(usual | changes))
         self.chance = SystemChance()
         self.connection = Connection(url, timeout_ms=self.settings.redis_timeout_ms)
         self.keys = Keys(self.settings.partitions)

@@ -13,17 +13,30 @@ from edgescale.broker.keys import Keys
 from edgescale.chance import SystemChance
 from edgescale.config import Settings
 from edgescale.local.valkey import EmbeddedValkey
+from tests.clusters import clustered
 from tests.servers import Server, given_url, own_names, own_server, shared_names
 from tests.support import Rig, open_rig, serving
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session", params=shared_names())
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each kind of server for all tests that share one; a cluster, too, for those that say so."""
+    if "shared_server" in metafunc.fixturenames:
+        import os
+        names = ["cluster"] if os.environ.get("TRY") else shared_names()
+        metafunc.parametrize("shared_server", names, indirect=True, scope="session")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared_server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Server]:
     """Each kind of server once for all tests; use `server`, which is empty."""
     if request.param == "given":
         yield Server("given", given_url())
+        return
+    if request.param == "cluster":
+        async with clustered(tmp_path_factory.mktemp("cluster"), "valkey") as cluster:
+            yield Server("cluster", cluster.url)
         return
     embedded = own_server(request.param, tmp_path_factory.mktemp(request.param))
     await embedded.start()
@@ -41,6 +54,10 @@ async def server(shared_server: Server) -> Server:
 @pytest.fixture(params=own_names())
 async def private_server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EmbeddedValkey]:
     """A server of the test's own, to be killed, flushed, configured and restarted at will."""
+    if request.param == "cluster":
+        async with clustered(tmp_path_factory.mktemp("cluster"), "valkey") as cluster:
+            yield Server("cluster", cluster.url)
+        return
     embedded = own_server(request.param, tmp_path / "server")
     await embedded.start()
     yield embedded

@@ -99,6 +99,11 @@ class ClusterRoute:
         node = await self._topology.owner(slot_of((), key))
         return f"{node.host}:{node.port}"
 
+    def trusts(self, connection: AbstractConnection) -> bool:
+        """As of a route; all of them, for a node says itself that it lost a slot."""
+        del connection
+        return True
+
     def suspect_all(self) -> None:
         """As of a route; whose connections cannot be trusted was noted when the command was given up."""
 

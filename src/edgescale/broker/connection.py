@@ -6,7 +6,7 @@ timeout. What is sent again here is sent by us, and only scripts that may be rep
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
@@ -163,7 +163,7 @@ class Connection:
         """
         listening = await self._bounded(self._route.subscribe(channel))
         try:
-            yield Subscription(listening, timeout_ms=self._timeout_ms)
+            yield Subscription(listening, self._route.trusts, timeout_ms=self._timeout_ms)
         finally:
             await listening.disconnect(nowait=True)
 
@@ -175,8 +175,11 @@ class Connection:
 class Subscription:
     """Messages of a sharded channel, for one reader. Source: SSUBSCRIBE; it works outside of clusters, too."""
 
-    def __init__(self, connection: AbstractConnection, *, timeout_ms: int) -> None:
+    def __init__(
+        self, connection: AbstractConnection, trusted: Callable[[AbstractConnection], bool], *, timeout_ms: int
+    ) -> None:
         self._connection = connection
+        self._trusted = trusted
         self._timeout_s = timeout_ms / 1000
 
     async def next(self, *, quiet_ms: int) -> bytes | None:
@@ -185,7 +188,7 @@ class Subscription:
         A connection that is silent for `quiet_ms` is asked for a sign of life, so that a half-open socket is noticed.
 
         Raises:
-            BrokerUnavailable: the connection is gone, or the channel's slot is elsewhere now. Messages may have been
+            BrokerUnavailable: the connection is gone, or another server has the channel now. Messages may have been
                 missed.
         """
         with translated():
@@ -194,8 +197,8 @@ class Subscription:
                 async with asyncio.timeout(self._timeout_s):
                     await self._connection.send_command("PING")
                     push = await self._connection.read_response()
-            if push[0] == b"sunsubscribe":
-                raise BrokerUnavailable("the channel's slot has moved to another server")
+            if push[0] == b"sunsubscribe" or not self._trusted(self._connection):
+                raise BrokerUnavailable("the channel is on another server now")
             message: bytes | None = push[2] if push[0] == b"smessage" else None
             return message
 

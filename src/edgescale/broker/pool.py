@@ -6,6 +6,7 @@ all of the rest. Packing is hiredis's.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import hiredis
@@ -23,10 +24,18 @@ class Pool:
     Args:
         connections: makes them; it is never asked for one of its own.
         size: how many commands may be on their way at once; further ones wait for their turn.
+        trusted: whether a connection still leads to where it should.
     """
 
-    def __init__(self, connections: ConnectionPool, size: int) -> None:
+    def __init__(
+        self,
+        connections: ConnectionPool,
+        size: int,
+        *,
+        trusted: Callable[[AbstractConnection], bool] = lambda _: True,
+    ) -> None:
         self._maker = connections
+        self._trusted = trusted
         self._turns = asyncio.Semaphore(size)
         # Last in, first out: the rest may fall asleep.
         self._idle: list[AbstractConnection] = []
@@ -60,8 +69,7 @@ class Pool:
                     await connection.disconnect(nowait=True)
 
     async def _exchange(self, connection: AbstractConnection, command: bytes, *, asking: bool) -> Any:
-        # What the server has closed while it was idle, or what still holds a part of a reply, is of no use.
-        if connection.is_connected and (connection in self._suspect or await connection.can_read()):
+        if connection.is_connected and await self._is_useless(connection):
             await connection.disconnect(nowait=True)
         self._suspect.discard(connection)
         if not connection.is_connected:
@@ -73,6 +81,10 @@ class Pool:
         else:
             await connection.send_packed_command(command, check_health=False)
         return await connection.read_response()
+
+    async def _is_useless(self, connection: AbstractConnection) -> bool:
+        """What the server has closed while it was idle, what still holds a part of a reply, what leads elsewhere."""
+        return connection in self._suspect or not self._trusted(connection) or bool(await connection.can_read())
 
     def suspect_all(self) -> None:
         """Have all idle connections made anew before they are used again.

@@ -4,13 +4,13 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.asyncio.sentinel import SentinelConnectionPool
 
 from edgescale.broker.address import Address
 from edgescale.broker.cluster import ClusterRoute
-from edgescale.broker.dial import dial, dial_primary
+from edgescale.broker.dial import dial
 from edgescale.broker.pool import Pool
 from edgescale.broker.script import Argument
+from edgescale.broker.sentinel import SentinelRoute
 
 
 class Route(Protocol):
@@ -28,6 +28,9 @@ class Route(Protocol):
     async def subscribe(self, channel: str) -> AbstractConnection:
         """A connection of the caller's own to close, on which the sharded channel is subscribed where it belongs."""
 
+    def trusts(self, connection: AbstractConnection) -> bool:
+        """Whether a connection still leads to where it should, as far as is known."""
+
     def suspect_all(self) -> None:
         """A command had no reply in time: no connection to its server can be trusted."""
 
@@ -39,18 +42,16 @@ class Route(Protocol):
 
 
 class SingleRoute:
-    """To one server, under one address or wherever the sentinels say that it is.
+    """To one server.
 
     Args:
         connections: makes them.
         size: how many commands may be on their way at once.
-        shared: `connections` are those of another route, which closes what they hold.
     """
 
-    def __init__(self, connections: ConnectionPool, size: int, *, shared: bool = False) -> None:
+    def __init__(self, connections: ConnectionPool, size: int) -> None:
         self._connections = connections
         self._pool = Pool(connections, size)
-        self._shared = shared
 
     def exchange(self, args: Sequence[Argument], at: str | None) -> Awaitable[Any]:
         """As of a route; every key is here."""
@@ -61,7 +62,7 @@ class SingleRoute:
         """As of a route; one reply."""
         return [await self._pool.exchange(*args)]
 
-    async def home(self, key: str) -> str:  # noqa: PLR6301 - as of a route
+    async def home(self, key: str) -> str:
         """As of a route; always the same."""
         del key
         return ""
@@ -70,19 +71,22 @@ class SingleRoute:
         """As of a route."""
         return await self._pool.subscribe(channel)
 
+    def trusts(self, connection: AbstractConnection) -> bool:
+        """As of a route; all of them."""
+        del connection
+        return True
+
     def suspect_all(self) -> None:
         """As of a route."""
         self._pool.suspect_all()
 
     def narrow(self) -> "SingleRoute":
         """As of a route."""
-        return SingleRoute(self._connections, 1, shared=True)
+        return SingleRoute(self._connections, 1)
 
     async def close(self) -> None:
         """As of a route."""
         await self._pool.close()
-        if isinstance(self._connections, SentinelConnectionPool) and not self._shared:
-            await self._connections.sentinel_manager.aclose()
 
 
 def open_route(url: str, *, timeout_ms: int, size: int) -> Route:
@@ -95,5 +99,5 @@ def open_route(url: str, *, timeout_ms: int, size: int) -> Route:
     if address.mode == "cluster":
         return ClusterRoute.to(address, timeout_ms=timeout_ms, size=size)
     if address.mode == "sentinel":
-        return SingleRoute(dial_primary(address, timeout_ms=timeout_ms), size)
+        return SentinelRoute.to(address, timeout_ms=timeout_ms, size=size)
     return SingleRoute(dial(url, timeout_ms=timeout_ms), size)

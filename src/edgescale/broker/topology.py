@@ -91,7 +91,7 @@ class Topology:
         raise trouble
 
     def _by_trust(self, first: Node | None) -> Iterator[Node]:
-        """All known nodes, once each: those that failed come last, and each time another one is the first to be asked."""
+        """All known nodes, once each: those that failed come last, and each time another one is first."""
         known = dict.fromkeys([*self.map.nodes, *self._seeds])
         self._turn += 1
         turn = self._turn % len(known)
