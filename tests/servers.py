@@ -11,6 +11,8 @@ from edgescale.local.valkey import EmbeddedValkey
 
 # Not named EDGESCALE_*: the services refuse settings that they do not know. What is stored there is flushed.
 URL_VARIABLE = "TEST_REDIS_URL"
+# All tests that share a server share the cluster instead; `nox -s cluster` does that.
+ON_CLUSTER = os.environ.get("TEST_SERVERS") == "cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ def own_names() -> list[str]:
 
 def shared_names() -> list[str]:
     """Names of all servers that tests may share."""
+    if ON_CLUSTER:
+        return ["cluster"]
     return [*own_names(), *(["given"] if given_url() else [])]
 
 

@@ -24,6 +24,7 @@ from edgescale.v1 import heartbeat_pb2
 LANE = "text"
 # So many fit the clusters of the tests: one for each primary.
 CLUSTER_PARTITIONS = 3
+WITHOUT_KEY = {"CLIENT", "CONFIG", "DBSIZE", "ECHO", "FLUSHALL", "INFO", "KEYS", "PING", "PUBSUB", "SCRIPT"}
 
 
 async def eventually(condition: Callable[[], Any], timeout_s: float = 5.0) -> Any:
@@ -101,15 +102,35 @@ def beat(
     )
 
 
+class Operator(Connection):
+    """In a cluster, commands of an operator, which have no key, go to all primaries; the replies are put together."""
+
+    async def command(self, *args: str | bytes | int, at: str | None = None) -> Any:
+        if at is not None or args[0] not in WITHOUT_KEY:
+            return await super().command(*args, at=at)
+        replies = await self.everywhere(*args)
+        if isinstance(replies[0], bytes) and args[0] in {"INFO", "CLIENT"}:
+            return b"\n".join(replies)
+        return sum(replies[1:], replies[0]) if isinstance(replies[0], int | list) else replies[0]
+
+
 class Rig:
-    """One process's view of a server, put together as the services do it."""
+    """One process's view of a server or a cluster, put together as the services do it.
+
+    Attributes:
+        cluster_partitions: how many there are in a cluster, where nobody says.
+    """
+
+    cluster_partitions = CLUSTER_PARTITIONS
 
     def __init__(self, url: str, **changes: Any) -> None:
-        partitions = CLUSTER_PARTITIONS if url.startswith("redis+cluster") else 1
-        usual = {"redis_url": url, "redis_timeout_ms": 1_000, "partitions": partitions}
+        clustered = url.startswith("redis+cluster")
+        partitions = self.cluster_partitions if clustered else 1
+        usual: dict[str, Any] = {"redis_url": url, "redis_timeout_ms": 1_000, "partitions": partitions}
         self.settings = Settings(**(usual | changes))
         self.chance = SystemChance()
-        self.connection = Connection(url, timeout_ms=self.settings.redis_timeout_ms)
+        connection = Operator if clustered else Connection
+        self.connection = connection(url, timeout_ms=self.settings.redis_timeout_ms)
         self.keys = Keys(self.settings.partitions)
         self.broker = Broker(self.connection, self.keys, self.settings, self.chance)
         self.agents = AgentRegistry(self.connection, self.keys, self.settings)
@@ -182,8 +203,7 @@ class Rig:
     async def calls(self, command: str) -> int:
         """How often the server was sent this command since it started or since `CONFIG RESETSTAT`."""
         statistics = (await self.connection.command("INFO", "commandstats")).decode()
-        found = re.search(rf"cmdstat_{command}:calls=(\d+)", statistics)
-        return int(found[1]) if found else 0
+        return sum(int(calls) for calls in re.findall(rf"cmdstat_{command}:calls=(\d+)", statistics))
 
     async def bury(self, *request_ids: str, reason: str = "R", consumer: str = "worker-1", lane: str = LANE) -> None:
         """Accept tasks and have a worker bury each at its first attempt, in the given order."""

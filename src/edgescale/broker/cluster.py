@@ -46,9 +46,8 @@ class ClusterRoute:
         def connect(node: Node, size: int) -> Pool:
             return Pool(dial_node(address, node, timeout_ms=timeout_ms), size)
 
-        for node in address.nodes:
-            # What is wrong with the URL's options shows now.
-            dial_node(address, node, timeout_ms=timeout_ms)
+        # What is wrong with the URL's options shows now.
+        dial_node(address, address.nodes[0], timeout_ms=timeout_ms)
         topology = Topology(address.nodes, lambda node: connect(node, 1), timeout_ms=timeout_ms)
         return cls(topology, connect, size)
 
