@@ -56,10 +56,12 @@ class Cluster:
     Attributes:
         url: of the cluster.
         nodes: all six.
+        migrates_at_once: whether its servers can move a slot in one step. Source: CLUSTER MIGRATESLOTS of Valkey 9.
     """
 
     def __init__(self, data_dir: Path, kind: str) -> None:
         binary = program(kind)
+        self.migrates_at_once = kind == "valkey"
         self.nodes = [ClusterNode(data_dir / f"node-{number}", binary) for number in range(2 * len(RANGES))]
         self.url = "redis+cluster://" + ",".join(f"{LOOPBACK}:{node.port}" for node in self.nodes)
 
@@ -109,6 +111,13 @@ class Cluster:
                     return next(node for node in self.nodes if node.port == primary[1])
         raise AssertionError(f"nobody has partition {partition}")
 
+    async def next_to(self, partition: int) -> ClusterNode:
+        """Another primary than the partition's, each in its turn."""
+        slots = await self.nodes[0].command("CLUSTER", "SLOTS")
+        ports = sorted({primary[1] for _, _, primary, *_ in slots})
+        own = ports.index((await self.owner(partition)).port)
+        return next(node for node in self.nodes if node.port == ports[(own + 1) % len(ports)])
+
     async def replica_of(self, primary: ClusterNode) -> ClusterNode:
         """A replica of the primary."""
         rows = (await primary.command("CLUSTER", "NODES")).decode().splitlines()
@@ -119,11 +128,16 @@ class Cluster:
 class Migration:
     """The slot of a partition on its way from one primary to another, key by key."""
 
-    def __init__(self, cluster: Cluster, partition: int, source: ClusterNode, target: ClusterNode) -> None:
-        self.slot = slot_of((), Keys(CLUSTER_PARTITIONS).dead(partition))
+    def __init__(self, slot: int, source: ClusterNode, target: ClusterNode) -> None:
+        self.slot = slot
         self.source = source
         self.target = target
-        self._cluster = cluster
+
+    @classmethod
+    async def of(cls, cluster: Cluster, partition: int) -> "Migration":
+        """To the next primary; not begun yet."""
+        slot = slot_of((), Keys(CLUSTER_PARTITIONS).dead(partition))
+        return cls(slot, await cluster.owner(partition), await cluster.next_to(partition))
 
     async def begin(self) -> None:
         """From here on, keys that are not there are asked for at the target."""
