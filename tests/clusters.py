@@ -101,15 +101,22 @@ class Cluster:
         await asyncio.gather(*(node.kill() for node in self.nodes))
 
     async def owner(self, partition: int) -> ClusterNode:
-        """The primary that has the partition, as the nodes that run see it."""
+        """The primary that has the partition, once all nodes that run agree on it."""
+        agreed: set[ClusterNode] = set()
+
+        async def all_agree() -> bool:
+            nonlocal agreed
+            agreed = {await self._told_owner(node, partition) for node in self.nodes if node.pid is not None}
+            return len(agreed) == 1
+
+        await eventually(all_agree, READY_WITHIN_S)
+        return agreed.pop()
+
+    async def _told_owner(self, asked: ClusterNode, partition: int) -> ClusterNode:
         slot = slot_of((), Keys(CLUSTER_PARTITIONS).dead(partition))
-        for asked in self.nodes:
-            if asked.pid is None:
-                continue
-            for first, last, primary, *_ in await asked.command("CLUSTER", "SLOTS"):
-                if first <= slot <= last:
-                    return next(node for node in self.nodes if node.port == primary[1])
-        raise AssertionError(f"nobody has partition {partition}")
+        rows = await asked.command("CLUSTER", "SLOTS")
+        [port] = [primary[1] for first, last, primary, *_ in rows if first <= slot <= last]
+        return next(node for node in self.nodes if node.port == port)
 
     async def next_to(self, partition: int) -> ClusterNode:
         """Another primary than the partition's, each in its turn."""
@@ -156,7 +163,7 @@ class Migration:
         return moved
 
     async def end(self) -> None:
-        """Move what is left, and tell everybody who owns the slot now."""
+        """Move what is left, and tell both who owns the slot now; the others hear of it."""
         await self.move_keys()
         for node in (self.target, self.source):
             await node.command("CLUSTER", "SETSLOT", self.slot, "NODE", self.target.id)
