@@ -17,6 +17,8 @@ from tests.waiting import NEVER_MS
 
 IMPATIENT: dict[str, Any] = {"redis_timeout_ms": 500, "inbox_recheck_ms": 500, "lease_ms": 2_000}
 TAKEN_OVER_WITHIN_S = 20.0
+# Each test has processes of its own; where kinds of servers cannot differ, one of them is enough.
+ONE_KIND = pytest.mark.parametrize("cluster", ["valkey"], indirect=True)
 
 
 @pytest.fixture(params=own_names())
@@ -50,6 +52,7 @@ async def has_another_owner(cluster: Cluster, doomed: object) -> bool:
     return await cluster.owner(1) is not doomed
 
 
+@ONE_KIND
 async def test_what_the_replica_had_not_got_is_submitted_again_for_its_waiter(cluster: Cluster) -> None:
     async with open_rig(cluster.url, **IMPATIENT) as rig, serving(rig.inbox()) as inbox:
         doomed = await cluster.owner(1)
@@ -69,6 +72,7 @@ async def test_what_the_replica_had_not_got_is_submitted_again_for_its_waiter(cl
     assert [line["request_id"] for line in lines if line["event"] == "task.resubmitted"] == [request_id]
 
 
+@ONE_KIND
 async def test_a_primary_that_hands_over_loses_nothing_and_keeps_nobody_waiting_for_a_timer(cluster: Cluster) -> None:
     # No slow timer: only a subscription at the new primary can tell of a result.
     patient = IMPATIENT | {"inbox_recheck_ms": NEVER_MS}

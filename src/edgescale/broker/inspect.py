@@ -33,8 +33,8 @@ async def check_server(connection: Connection, settings: Settings) -> None:
 
 
 def _check_mode(url: str, info: Mapping[str, str]) -> None:
-    mode = info.get("redis_mode", "standalone")
-    if mode == "sentinel":
+    # Valkey has a name of its own for it.
+    if "sentinel" in {info.get("redis_mode"), info.get("server_mode")}:
         raise ConfigError(
             f"redis_url: this is a sentinel, and the URL is that of one server; write {EXAMPLES['sentinel']}"
         )
