@@ -143,6 +143,7 @@ async def test_senseless_notifications_are_harmless(told: Rig) -> None:
             assert succeeded(await wait.result(2))
 
 
+@pytest.mark.one_server("it counts the connections of one server")
 async def test_a_stopped_inbox_leaves_no_connection_behind(rig: Rig) -> None:
     async with serving(rig.inbox()):
         assert await subscriptions(rig) == 1

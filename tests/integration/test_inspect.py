@@ -65,6 +65,7 @@ async def test_lanes_are_told_by_name(rig: Rig) -> None:
     ]
 
 
+@pytest.mark.one_partition
 async def test_a_lane_counts_what_waits_and_what_runs(rig: Rig) -> None:
     await rig.submit(*[f"r{number}" for number in range(10)])
     entries = await rig.take(3, consumer="worker-1")
@@ -78,6 +79,7 @@ async def test_a_lane_counts_what_waits_and_what_runs(rig: Rig) -> None:
     assert 0 <= lane.oldest_age_ms < 5_000
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_the_age_of_a_lane_is_that_of_its_oldest_entry(rig: Rig) -> None:
     seconds, _ = await rig.connection.command("TIME")
     for age_s in (100, 50):

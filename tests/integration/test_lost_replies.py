@@ -21,6 +21,7 @@ async def proxy(server: Server) -> AsyncIterator[Proxy]:
         yield running
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_a_submission_whose_reply_is_lost_is_one_entry(proxy: Proxy) -> None:
     async with open_rig(proxy.url) as rig:
         await rig.submit("warm")
@@ -33,6 +34,7 @@ async def test_a_submission_whose_reply_is_lost_is_one_entry(proxy: Proxy) -> No
         assert (await rig.fields("r1"))[b"inboxes"] == b"box"
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_a_batch_whose_reply_is_lost_again_and_again_is_one_entry_each(proxy: Proxy) -> None:
     async with open_rig(proxy.url) as rig:
         await rig.submit("warm")
@@ -42,6 +44,7 @@ async def test_a_batch_whose_reply_is_lost_again_and_again_is_one_entry_each(pro
         assert await rig.backlog() == 51
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_without_patience_a_lost_reply_is_told_and_the_submission_may_be_repeated(proxy: Proxy) -> None:
     async with open_rig(proxy.url) as rig:
         await rig.submit("warm")
@@ -52,6 +55,7 @@ async def test_without_patience_a_lost_reply_is_told_and_the_submission_may_be_r
         assert await rig.backlog() == 2
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_a_settlement_whose_reply_is_lost_is_settled(proxy: Proxy) -> None:
     async with open_rig(proxy.url) as rig:
         [entry] = await rig.submit_and_take("r1")
@@ -87,6 +91,7 @@ async def test_a_submission_waits_for_a_server_that_restarts(private_server: Emb
         assert (await asyncio.wait_for(submitting, 5)).accepted
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_a_cancellation_whose_reply_is_lost_has_cancelled(proxy: Proxy) -> None:
     async with open_rig(proxy.url) as rig:
         await rig.submit("r1")

@@ -39,6 +39,7 @@ async def test_asking_for_a_settled_task_attaches_nobody(rig: Rig) -> None:
     assert await rig.fields("r1") == before
 
 
+@pytest.mark.one_partition
 async def test_lookups_share_one_round_trip_and_each_caller_gets_its_own_answer(rig: Rig) -> None:
     entries = await rig.submit_and_take("r1", "r2")
     await rig.broker.settle("worker-1", settlement(entries[1], result=b"two"))
