@@ -16,7 +16,7 @@ from edgescale.worker.janitor import Janitor
 from tests.load import name_in
 from tests.parts import answer_with_attempt, ask, said, working
 from tests.servers import Server
-from tests.support import CLUSTER_PARTITIONS, LANE, Rig, beat, open_rig, serving, submission
+from tests.support import CLUSTER_PARTITIONS, LANE, Rig, beat, eventually, open_rig, serving, submission
 
 ON_A_CLUSTER = pytest.mark.parametrize("shared_server", ["cluster"], indirect=True, scope="session")
 ON_A_SERVER = pytest.mark.parametrize("shared_server", ["valkey"], indirect=True, scope="session")
@@ -104,6 +104,25 @@ async def test_dead_workers_are_forgotten_in_all_partitions(rig: Rig) -> None:
     await janitor.tidy()
     for partition in PARTITIONS:
         assert await rig.connection.command("XINFO", "CONSUMERS", rig.keys.stream(partition, LANE), GROUP) == []
+
+
+@ON_A_CLUSTER
+async def test_entries_that_name_no_task_are_buried_and_replayed_in_their_own_partition(
+    rig: Rig, server: Server
+) -> None:
+    streams = [rig.keys.stream(partition, LANE) for partition in PARTITIONS for _ in range(4)]
+    async with working(server.url, answer_with_attempt):
+        for stream in streams:
+            await rig.connection.command("XADD", stream, "*", "what", "is this")
+        await eventually(lambda: all_buried(rig, len(streams)))
+        progress = await rig.letters.replay_all(most=len(streams))
+        assert [replay.outcome for replay in progress.replays] == ["replayed"] * len(streams)
+        await eventually(lambda: all_buried(rig, len(streams)))
+    assert await rig.backlog() == 0
+
+
+async def all_buried(rig: Rig, count: int) -> bool:
+    return sum([len(await rig.dead_letters(partition)) for partition in PARTITIONS]) == count
 
 
 @ON_A_CLUSTER

@@ -236,6 +236,7 @@ async def _buried_again(door: Door) -> bool:
     return any(b"replays" in letter for letter in await door.rig.dead_letters())
 
 
+@pytest.mark.one_partition
 async def test_the_client_turns_all_pages(at_the_door: tuple[Door, Caller], monkeypatch: pytest.MonkeyPatch) -> None:
     door, caller = at_the_door
     monkeypatch.setattr(calls, "PAGE_SIZE", 2)
@@ -257,6 +258,7 @@ async def test_the_client_turns_all_pages(at_the_door: tuple[Door, Caller], monk
         await letters.page(lane="\ud800")
 
 
+@pytest.mark.one_partition
 async def test_the_client_comes_back_for_names_that_the_time_did_not_suffice_for(
     at_the_door: tuple[Door, Caller], monkeypatch: pytest.MonkeyPatch
 ) -> None:
