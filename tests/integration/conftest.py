@@ -23,7 +23,16 @@ def pytest_make_parametrize_id(argname: str) -> str | None:
     return "cluster" if argname == "shared_server" and ON_CLUSTER else None
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session", params=shared_names())
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests that share a server run on each kind, and on a cluster where they say so, unless they name theirs."""
+    named = any(mark.args[0] == "shared_server" for mark in metafunc.definition.iter_markers("parametrize"))
+    if "shared_server" in metafunc.fixturenames and not named:
+        more = ["cluster"] if metafunc.definition.get_closest_marker("everywhere") else []
+        names = list(dict.fromkeys([*shared_names(), *more]))
+        metafunc.parametrize("shared_server", names, indirect=True, scope="session")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared_server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Server]:

@@ -10,7 +10,7 @@ from edgescale.local.valkey import EmbeddedValkey
 from tests.servers import Server
 from tests.support import LANE, Rig, all_of, open_rig, settlement, submission
 
-pytestmark = pytest.mark.one_partition
+pytestmark = [pytest.mark.everywhere, pytest.mark.one_partition]
 
 
 async def test_a_full_lane_refuses_and_changes_nothing(server: Server) -> None:

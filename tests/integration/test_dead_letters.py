@@ -6,6 +6,8 @@ import pytest
 
 from tests.support import LANE, Rig, settlement, submission
 
+pytestmark = pytest.mark.everywhere
+
 
 async def test_a_dead_letter_keeps_the_bytes_the_reason_and_the_history(rig: Rig) -> None:
     given = submission("r1", bytes(range(256)))

@@ -21,6 +21,8 @@ from tests.waiting import (
     wait_for_accepted,
 )
 
+pytestmark = pytest.mark.everywhere
+
 
 @pytest.fixture
 async def told(server: Server) -> AsyncIterator[Rig]:

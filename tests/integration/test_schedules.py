@@ -15,7 +15,7 @@ from tests.parts import Deed, working
 from tests.servers import Server
 from tests.support import Rig, eventually
 
-pytestmark = pytest.mark.parametrize("shared_server", ["valkey"], indirect=True, scope="session")
+pytestmark = pytest.mark.parametrize("shared_server", ["valkey", "cluster"], indirect=True, scope="session")
 TIMES: dict[str, Any] = {"lease_ms": 300, "sweep_ms": 50}
 
 

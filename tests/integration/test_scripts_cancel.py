@@ -11,6 +11,8 @@ from edgescale.errors import NotFound
 from tests.servers import Server
 from tests.support import LANE, Rig, all_of, listening, open_rig, settlement, submission
 
+pytestmark = pytest.mark.everywhere
+
 
 async def test_a_queued_task_is_cancelled_on_record_and_out_of_its_stream(rig: Rig) -> None:
     receipt = await rig.broker.submit(submission(file_id="f1"))

@@ -8,6 +8,8 @@ from edgescale.broker.model import Entry, GiveBack
 from tests.servers import Server
 from tests.support import LANE, Rig, eventually, open_rig, settlement
 
+pytestmark = pytest.mark.everywhere
+
 LEASE_MS = 30_000
 
 

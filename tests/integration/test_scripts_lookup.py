@@ -10,6 +10,8 @@ from edgescale.errors import InternalError
 from tests.servers import Server
 from tests.support import Rig, all_of, open_rig, settlement, submission
 
+pytestmark = pytest.mark.everywhere
+
 
 async def test_a_task_that_nobody_submitted_is_not_there(rig: Rig) -> None:
     assert await rig.broker.lookup("r1", inbox="box") is None

@@ -15,6 +15,8 @@ from tests.proxy import Proxy, proxied
 from tests.servers import Server
 from tests.support import LANE, Rig, eventually, listening, open_rig, serving, settlement, submission
 
+pytestmark = pytest.mark.everywhere
+
 
 @pytest.fixture
 async def proxy(server: Server) -> AsyncIterator[Proxy]:
@@ -366,6 +368,7 @@ async def test_who_has_no_time_left_does_one_and_says_where_to_go_on(rig: Rig) -
     assert [each.request_id for each in rest.replays] == ["r2", "r1"]
 
 
+@pytest.mark.one_partition
 async def test_all_who_replay_share_one_pace_and_each_may_be_slower(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

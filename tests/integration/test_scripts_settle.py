@@ -11,6 +11,8 @@ from edgescale.broker.model import Entry, TerminalState
 from tests.servers import Server
 from tests.support import LANE, Rig, eventually, listening, open_rig, settlement, submission
 
+pytestmark = pytest.mark.everywhere
+
 
 async def take_twice(rig: Rig) -> tuple[Entry, Entry]:
     """Two entries of one request: its record was lost in between, and the caller submitted again."""

@@ -10,6 +10,8 @@ from edgescale.errors import Conflict, LaneFull
 from tests.servers import Server
 from tests.support import LANE, Rig, all_of, open_rig, settlement, submission
 
+pytestmark = pytest.mark.everywhere
+
 
 async def test_an_accepted_task_is_in_its_stream_and_on_record(rig: Rig) -> None:
     given = submission("r1", bytes(range(256)), file_id="f1")

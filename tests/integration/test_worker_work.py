@@ -15,6 +15,8 @@ from tests.parts import Act, Deed, answer_with_attempt, ask, said, working
 from tests.servers import Server
 from tests.support import LANE, Rig, eventually, submission
 
+pytestmark = pytest.mark.everywhere
+
 LONG_LEASE_MS = 60_000
 
 
