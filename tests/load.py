@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from edgescale.broker.inbox import Inbox
 from edgescale.broker.keys import Keys
-from edgescale.broker.model import TaskRecord
+from edgescale.broker.model import Receipt, Submission, TaskRecord
 from edgescale.errors import BrokerUnavailable
 from tests.parts import said
 from tests.support import Rig, eventually, submission
@@ -51,18 +51,20 @@ class Load:
         """Submit, repeat that for as long as it is unclear whether it was accepted, and wait for the answer."""
         given = submission(request_id)
         with self._inbox.expect(request_id) as wait:
-            while True:
-                try:
-                    receipt = await self._rig.broker.submit(given, inbox=self._inbox.name)
-                    break
-                except BrokerUnavailable:
-                    self.unclear += 1
+            receipt = await self._submit(given)
             if receipt.record.terminal:
                 return receipt.record
             wait.accepted(given)
             record = await wait.result(ANSWERED_WITHIN_S)
         assert record is not None, f"no answer for {request_id} within {ANSWERED_WITHIN_S} s"
         return record
+
+    async def _submit(self, given: Submission) -> Receipt:
+        while True:
+            try:
+                return await self._rig.broker.submit(given, inbox=self._inbox.name)
+            except BrokerUnavailable:
+                self.unclear += 1
 
     async def goes_on(self, more: int = 60) -> None:
         """Return once so many more were answered, in each partition some of them."""

@@ -1,12 +1,14 @@
 """The executor: what becomes of one delivery, whatever its bytes are and whatever its handler does."""
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from edgescale.broker.clock import BrokerClock
 from edgescale.broker.model import Entry, GiveBack, Settlement
 from edgescale.config import Settings
 from edgescale.errors import BrokerUnavailable, InternalError, InvalidInput, StoreUnavailable
@@ -144,6 +146,17 @@ async def test_a_task_past_its_deadline_is_not_started() -> None:
     bench.broker.clocks[0].heard(1_700_000_000_000, bench.broker.clocks[0].ask())
     ending = await bench.settlement(entry_of(expires_ms=1_700_000_000_000))
     assert (ending.state, ending.reason, deed.begun) == ("expired", "EXPIRED", [])
+
+
+async def test_a_deadline_is_by_the_clock_of_the_entrys_own_partition() -> None:
+    bench = Bench(Deed())
+    bench.broker.clocks = [BrokerClock(), BrokerClock()]
+    for clock, told_ms in zip(bench.broker.clocks, (1_700_000_060_000, 1_700_000_000_000), strict=True):
+        clock.heard(told_ms, clock.ask())
+    entry = entry_of(expires_ms=1_700_000_030_000)
+    assert (await bench.settlement(entry)).state == "expired"
+    bench.broker.settled.clear()
+    assert (await bench.settlement(dataclasses.replace(entry, partition=1))).state == "succeeded"
 
 
 @pytest.mark.parametrize("now_ms", [None, 1_700_000_000_000])
