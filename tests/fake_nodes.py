@@ -21,6 +21,7 @@ class FakeNode:
         slots: its reply to CLUSTER SLOTS; None for none.
         maps_told: how often it was asked for that.
         links: connections that are open now.
+        accepted: how many there were.
     """
 
     def __init__(self) -> None:
@@ -29,6 +30,7 @@ class FakeNode:
         self.slots: bytes | None = b"*0\r\n"
         self.maps_told = 0
         self.links: set[asyncio.StreamWriter] = set()
+        self.accepted = 0
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -44,6 +46,7 @@ class FakeNode:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.links.add(writer)
+        self.accepted += 1
         parser = hiredis.Reader()
         try:
             while data := await reader.read(65_536):

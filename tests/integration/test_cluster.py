@@ -2,12 +2,14 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from structlog.testing import capture_logs
 
 from edgescale.broker.address import Address
-from edgescale.broker.connection import Connection
+from edgescale.broker.connection import Connection, Subscription
 from edgescale.broker.inspect import LaneInspector, check_server
 from edgescale.broker.keys import GROUP, Name
 from edgescale.chance import SystemChance
@@ -136,6 +138,35 @@ async def test_a_task_is_cancelled_wherever_it_is(rig: Rig) -> None:
 async def test_a_worker_knows_the_clock_of_every_partition_before_it_takes_anything(server: Server) -> None:
     async with working(server.url, answer_with_attempt) as worker:
         assert all(clock.now_ms() is not None for clock in worker._broker.clocks)
+
+
+@ON_A_CLUSTER
+async def test_an_inbox_is_ready_while_all_its_partitions_are_subscribed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscribed, may_subscribe = Connection.subscribed, asyncio.Event()
+    inbox = rig.inbox()
+
+    @asynccontextmanager
+    async def late(connection: Connection, channel: str) -> AsyncIterator[Subscription]:
+        if channel == rig.keys.channel(1, inbox.name):
+            await may_subscribe.wait()
+        async with subscribed(connection, channel) as subscription:
+            yield subscription
+
+    monkeypatch.setattr(Connection, "subscribed", late)
+    running = asyncio.create_task(inbox.run())
+    await eventually(lambda: inbox._subscribed == {0, 2})
+    assert not inbox.ready.is_set()
+    may_subscribe.set()
+    await asyncio.wait_for(inbox.ready.wait(), 5)
+    may_subscribe.clear()
+    await rig.connection.command("CLIENT", "KILL", "TYPE", "pubsub")
+    await asyncio.wait_for(inbox.lost.wait(), 5)
+    await eventually(lambda: inbox._subscribed == {0, 2})
+    assert not inbox.ready.is_set()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 @ON_A_CLUSTER

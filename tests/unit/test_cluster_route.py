@@ -219,6 +219,19 @@ async def test_a_subscription_is_made_where_the_slot_is_and_ends_when_it_moves_o
                 await subscription.next(quiet_ms=1_000)
 
 
+async def test_a_server_that_turns_out_to_be_a_replica_is_connected_to_anew() -> None:
+    async with fake_nodes(1) as (node,):
+        connection = Connection(f"redis://{node.node.host}:{node.node.port}", timeout_ms=TIMEOUT_MS)
+        node.answer = lambda _: b"-READONLY You can't write against a read only replica.\r\n"
+        with pytest.raises(BrokerUnavailable):
+            await connection.command("SET", KEY, "value")
+        node.answer = lambda _: b"+OK\r\n"
+        # The name may lead to another server by now.
+        assert await connection.command("SET", KEY, "value") == b"OK"
+        assert node.accepted == 2
+        await connection.close()
+
+
 async def test_credentials_and_addresses_stay_out_of_the_log() -> None:
     async with fake_nodes(1) as (node,):
         connection = Connection(f"redis+cluster://ann:secret@{node.node.host}:{node.node.port}", timeout_ms=TIMEOUT_MS)
