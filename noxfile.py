@@ -113,6 +113,13 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session
+def cluster(session: nox.Session) -> None:
+    """All integration tests that share a server, on a real cluster of three primaries and three replicas."""
+    install(session, *TEST_TOOLS)
+    session.run("pytest", "tests/integration", "-k", "cluster", *session.posargs, env={"TEST_SERVERS": "cluster"})
+
+
+@nox.session
 def simulate(session: nox.Session) -> None:
     """A short campaign in simulation, every promise judged; `-- --seeds 10000 --from 500` makes it a long one."""
     install(session)

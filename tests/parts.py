@@ -92,7 +92,7 @@ class RecordingBroker(Broker):
         self.settled: list[Settlement] = []
         self.handed: list[GiveBack] = []
         self.trouble: Exception | None = None
-        self.clock = BrokerClock()
+        self.clocks = [BrokerClock()]
 
     async def settle(self, consumer: str, settlement: Settlement) -> SettleStatus:
         del consumer

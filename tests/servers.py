@@ -11,6 +11,8 @@ from edgescale.local.valkey import EmbeddedValkey
 
 # Not named EDGESCALE_*: the services refuse settings that they do not know. What is stored there is flushed.
 URL_VARIABLE = "TEST_REDIS_URL"
+# All tests that share a server share the cluster instead; `nox -s cluster` does that.
+ON_CLUSTER = os.environ.get("TEST_SERVERS") == "cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class Server:
     async def flush(self) -> None:
         connection = Connection(self.url, timeout_ms=5_000)
         try:
-            await connection.command("FLUSHALL")
+            await connection.everywhere("FLUSHALL")
         finally:
             await connection.close()
 
@@ -35,6 +37,8 @@ def own_names() -> list[str]:
 
 def shared_names() -> list[str]:
     """Names of all servers that tests may share."""
+    if ON_CLUSTER:
+        return ["cluster"]
     return [*own_names(), *(["given"] if given_url() else [])]
 
 
@@ -43,8 +47,13 @@ def given_url() -> str:
     return os.environ.get(URL_VARIABLE, "")
 
 
+def program(name: str) -> Path:
+    """The program of a server that can be started here."""
+    found = bundled_binary() if name == "valkey" else shutil.which("redis-server")
+    assert found is not None
+    return Path(found)
+
+
 def own_server(name: str, data_dir: Path, kind: type[EmbeddedValkey] = EmbeddedValkey) -> EmbeddedValkey:
     """A server of the test's own, not started yet."""
-    program = bundled_binary() if name == "valkey" else shutil.which("redis-server")
-    assert program is not None
-    return kind(data_dir, binary=Path(program))
+    return kind(data_dir, binary=program(name))

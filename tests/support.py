@@ -23,6 +23,9 @@ from edgescale.envelope import Envelope, digest
 from edgescale.v1 import heartbeat_pb2
 
 LANE = "text"
+# So many fit the clusters of the tests: one for each primary.
+CLUSTER_PARTITIONS = 3
+WITHOUT_KEY = {"CLIENT", "CONFIG", "DBSIZE", "ECHO", "FLUSHALL", "INFO", "KEYS", "PING", "PUBSUB", "SCRIPT"}
 
 
 async def eventually(condition: Callable[[], Any], timeout_s: float = 5.0) -> Any:
@@ -100,14 +103,36 @@ def beat(
     )
 
 
+class Operator(Connection):
+    """In a cluster, commands of an operator, which have no key, go to all primaries; the replies are put together."""
+
+    async def command(self, *args: str | bytes | int, at: str | None = None) -> Any:
+        if at is not None or args[0] not in WITHOUT_KEY:
+            return await super().command(*args, at=at)
+        replies = await self.everywhere(*args)
+        if isinstance(replies[0], bytes) and args[0] in {"INFO", "CLIENT"}:
+            return b"\n".join(replies)
+        return sum(replies[1:], replies[0]) if isinstance(replies[0], int | list) else replies[0]
+
+
 class Rig:
-    """One process's view of a server, put together as the services do it."""
+    """One process's view of a server or a cluster, put together as the services do it.
+
+    Attributes:
+        cluster_partitions: how many there are in a cluster, where nobody says.
+    """
+
+    cluster_partitions = CLUSTER_PARTITIONS
 
     def __init__(self, url: str, **changes: Any) -> None:
-        self.settings = Settings(**{"redis_url": url, "redis_timeout_ms": 1_000, **changes})
+        clustered = url.startswith("redis+cluster")
+        partitions = self.cluster_partitions if clustered else 1
+        usual: dict[str, Any] = {"redis_url": url, "redis_timeout_ms": 1_000, "partitions": partitions}
+        self.settings = Settings(**(usual | changes))
         self.chance = SystemChance()
+        connection = Operator if clustered else Connection
         fence = Fence.of(self.settings)
-        self.connection = Connection(url, timeout_ms=self.settings.redis_timeout_ms, fence=fence)
+        self.connection = connection(url, timeout_ms=self.settings.redis_timeout_ms, fence=fence)
         self.keys = Keys(self.settings.partitions)
         self.broker = Broker(self.connection, self.keys, self.settings, self.chance)
         self.agents = AgentRegistry(self.connection, self.keys, self.settings)
@@ -151,10 +176,9 @@ class Rig:
         """Who will be told of the task's result."""
         return (await self.fields(request_id))[b"inboxes"].decode().split(",")
 
-    async def now_ms(self) -> int:
-        """The server's clock, in milliseconds since 1970."""
-        seconds, microseconds = await self.connection.command("TIME")
-        return int(seconds) * 1000 + int(microseconds) // 1000
+    async def now_ms(self, partition: int = 0) -> int:
+        """The clock of the partition's server, in milliseconds since 1970."""
+        return await self.connection.now_ms(self.keys.dead(partition))
 
     async def fields(self, request_id: str) -> dict[bytes, bytes]:
         """The task's hash as it is stored."""
@@ -181,8 +205,7 @@ class Rig:
     async def calls(self, command: str) -> int:
         """How often the server was sent this command since it started or since `CONFIG RESETSTAT`."""
         statistics = (await self.connection.command("INFO", "commandstats")).decode()
-        found = re.search(rf"cmdstat_{command}:calls=(\d+)", statistics)
-        return int(found[1]) if found else 0
+        return sum(int(calls) for calls in re.findall(rf"cmdstat_{command}:calls=(\d+)", statistics))
 
     async def bury(self, *request_ids: str, reason: str = "R", consumer: str = "worker-1", lane: str = LANE) -> None:
         """Accept tasks and have a worker bury each at its first attempt, in the given order."""
@@ -223,7 +246,7 @@ async def serving(inbox: Inbox) -> AsyncIterator[Inbox]:
 @asynccontextmanager
 async def listening(rig: Rig, inbox: str, partition: int = 0) -> AsyncIterator[Callable[[], Awaitable[list[bytes]]]]:
     """A call that says which request ids the inbox was told of since the last call."""
-    async with rig.connection.subscribed([rig.keys.channel(partition, inbox)]) as subscription:
+    async with rig.connection.subscribed(rig.keys.channel(partition, inbox)) as subscription:
 
         async def heard() -> list[bytes]:
             # None is the answer to a PING, and comes behind all that was published before it.

@@ -13,23 +13,54 @@ from edgescale.broker.keys import Keys
 from edgescale.chance import SystemChance
 from edgescale.config import Settings
 from edgescale.local.valkey import EmbeddedValkey
+from tests.clusters import clustered
 from tests.leaks import leaked
-from tests.servers import Server, given_url, own_names, own_server, shared_names
+from tests.servers import ON_CLUSTER, Server, given_url, own_names, own_server, shared_names
 from tests.support import Rig, open_rig, serving
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session", params=shared_names())
+def pytest_make_parametrize_id(argname: str) -> str | None:
+    """Where all tests run on the cluster, those that name a server do, too."""
+    return "cluster" if argname == "shared_server" and ON_CLUSTER else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests that share a server run on each kind, and on a cluster where they say so, unless they name theirs."""
+    named = any(mark.args[0] == "shared_server" for mark in metafunc.definition.iter_markers("parametrize"))
+    if "shared_server" in metafunc.fixturenames and not named:
+        more = ["cluster"] if metafunc.definition.get_closest_marker("everywhere") else []
+        names = list(dict.fromkeys([*shared_names(), *more]))
+        metafunc.parametrize("shared_server", names, indirect=True, scope="session")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared_server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Server]:
     """Each kind of server once for all tests; use `server`, which is empty."""
-    if request.param == "given":
-        yield Server("given", given_url())
+    name = "cluster" if ON_CLUSTER else request.param
+    if name == "given":
+        yield Server(name, given_url())
         return
-    embedded = own_server(request.param, tmp_path_factory.mktemp(request.param))
+    if name == "cluster":
+        async with clustered(tmp_path_factory.mktemp(name), "valkey") as cluster:
+            yield Server(name, cluster.url)
+        return
+    embedded = own_server(name, tmp_path_factory.mktemp(name))
     await embedded.start()
-    yield Server(request.param, embedded.url)
+    yield Server(name, embedded.url)
     await embedded.stop()
+
+
+@pytest.fixture(autouse=True)
+def as_fits_a_cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the cluster a test has several partitions, or one where it says so, or is skipped with the reason it gives."""
+    if "shared_server" not in request.fixturenames or request.getfixturevalue("shared_server").name != "cluster":
+        return
+    if unfit := request.node.get_closest_marker("one_server"):
+        pytest.skip(unfit.args[0])
+    if request.node.get_closest_marker("one_partition"):
+        monkeypatch.setattr(Rig, "cluster_partitions", 1)
 
 
 @pytest.fixture

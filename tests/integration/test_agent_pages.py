@@ -8,6 +8,7 @@ from tests.servers import Server
 from tests.support import Rig, beat, open_rig
 
 
+@pytest.mark.one_partition
 async def test_a_silent_agent_is_stale_then_gone_then_forgotten(server: Server) -> None:
     async with open_rig(server.url) as rig:
         now = await rig.now_ms()

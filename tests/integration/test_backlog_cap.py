@@ -10,6 +10,8 @@ from edgescale.local.valkey import EmbeddedValkey
 from tests.servers import Server
 from tests.support import LANE, Rig, all_of, open_rig, settlement, submission
 
+pytestmark = [pytest.mark.everywhere, pytest.mark.one_partition]
+
 
 async def test_a_full_lane_refuses_and_changes_nothing(server: Server) -> None:
     async with open_rig(server.url, lane_cap=2) as rig:

@@ -72,6 +72,7 @@ async def test_what_is_printed_for_people_has_what_they_look_for_and_obeys_nobod
     assert "worker-1" in shown
 
 
+@pytest.mark.one_partition
 async def test_letters_that_stay_where_they_are_make_the_command_fail(door: Door) -> None:
     await door.rig.bury("r1", "r2")
     await door.rig.submit("x1", "x2")

@@ -27,6 +27,7 @@ async def connected(url: str, *, timeout_ms: int = 1_000, connections_max: int =
         await connection.close()
 
 
+@pytest.mark.one_server("it is about the connections to one server")
 async def test_a_server_that_does_not_answer_is_away_after_the_timeout(server: Server) -> None:
     async with proxied(server.url) as proxy, connected(proxy.url, timeout_ms=300) as connection:
         await connection.command("PING")
@@ -54,6 +55,7 @@ async def test_a_script_that_the_server_forgot_is_sent_again(rig: Rig) -> None:
     assert await rig.backlog() == 0
 
 
+@pytest.mark.one_partition
 async def test_a_known_script_travels_by_its_hash(rig: Rig) -> None:
     await rig.submit("r1")
     await rig.connection.command("CONFIG", "RESETSTAT")
@@ -73,6 +75,7 @@ def test_only_submitting_is_refused_when_memory_is_out(name: str) -> None:
     assert Script.load("submit").body.startswith("#!lua\n")
 
 
+@pytest.mark.one_server("it is about the connections to one server")
 async def test_a_command_is_sent_once_even_when_its_reply_is_lost(server: Server) -> None:
     async with proxied(server.url) as proxy, connected(proxy.url) as connection:
         await connection.command("PING")
@@ -96,6 +99,7 @@ async def test_what_the_url_says_of_the_protocol_and_of_timeouts_changes_nothing
         await connection.command("DEL", "h")
 
 
+@pytest.mark.one_server("it is about the connections to one server")
 async def test_commands_beyond_the_last_connection_wait_for_their_turn(server: Server) -> None:
     async with connected(server.url, connections_max=3) as connection:
         replies = await asyncio.gather(*(connection.command("ECHO", str(number)) for number in range(200)))
@@ -137,6 +141,7 @@ async def test_a_cancellation_is_never_swallowed(server: Server) -> None:
             assert done, f"the duty goes on as if nothing had happened (try {number})"
 
 
+@pytest.mark.one_server("it is about the connections to one server")
 async def test_connections_that_the_server_closed_are_replaced_without_an_error(server: Server) -> None:
     async with connected(server.url) as connection, connected(server.url) as operator:
         await asyncio.gather(*(connection.command("PING") for _ in range(5)))

@@ -102,6 +102,7 @@ async def test_a_replayed_task_is_worked_on_and_its_late_waiter_is_answered(
     assert await door.rig.dead_letters() == []
 
 
+@pytest.mark.one_partition
 async def test_what_becomes_of_each_letter_is_told_in_order(at_the_door: tuple[Door, Caller]) -> None:
     door, caller = at_the_door
     await door.rig.bury("again", "full", "r1")
@@ -121,6 +122,7 @@ async def test_what_becomes_of_each_letter_is_told_in_order(at_the_door: tuple[D
     assert (letters[2].lane, letters[2].cap, letters[3].id) == ("text", 4, "nobody")
 
 
+@pytest.mark.one_partition
 async def test_letters_that_match_are_replayed_in_parts(at_the_door: tuple[Door, Caller]) -> None:
     door, caller = at_the_door
     await door.rig.bury("r1", "r2", "r3", reason="ONE")
@@ -210,6 +212,7 @@ async def test_impossible_sizes_and_names_are_refused(at_the_door: tuple[Door, C
     )
 
 
+@pytest.mark.one_partition
 async def test_an_undecodable_letter_is_shown_replayed_and_buried_again(
     at_the_door: tuple[Door, Caller], server: Server
 ) -> None:
@@ -233,6 +236,7 @@ async def _buried_again(door: Door) -> bool:
     return any(b"replays" in letter for letter in await door.rig.dead_letters())
 
 
+@pytest.mark.one_partition
 async def test_the_client_turns_all_pages(at_the_door: tuple[Door, Caller], monkeypatch: pytest.MonkeyPatch) -> None:
     door, caller = at_the_door
     monkeypatch.setattr(calls, "PAGE_SIZE", 2)
@@ -254,6 +258,7 @@ async def test_the_client_turns_all_pages(at_the_door: tuple[Door, Caller], monk
         await letters.page(lane="\ud800")
 
 
+@pytest.mark.one_partition
 async def test_the_client_comes_back_for_names_that_the_time_did_not_suffice_for(
     at_the_door: tuple[Door, Caller], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +272,7 @@ async def test_the_client_comes_back_for_names_that_the_time_did_not_suffice_for
     assert await door.rig.backlog() == 3
 
 
+@pytest.mark.one_partition
 async def test_letters_are_seen_replayed_and_purged_over_rest(at_the_door: tuple[Door, Caller]) -> None:
     door, _ = at_the_door
     await door.rig.bury("r1", "r2", "r3")

@@ -24,6 +24,7 @@ async def test_there_may_be_none(rig: Rig) -> None:
     assert await listed(rig) == [[]]
 
 
+@pytest.mark.one_partition
 async def test_the_newest_come_first_page_by_page(rig: Rig) -> None:
     await rig.bury(*[f"r{number}" for number in range(5)])
 

@@ -2,7 +2,11 @@
 
 import json
 
+import pytest
+
 from tests.support import LANE, Rig, settlement, submission
+
+pytestmark = pytest.mark.everywhere
 
 
 async def test_a_dead_letter_keeps_the_bytes_the_reason_and_the_history(rig: Rig) -> None:
@@ -52,6 +56,7 @@ async def test_an_entry_that_somebody_deleted_is_buried_without_its_bytes(rig: R
     assert await rig.pending() == []
 
 
+@pytest.mark.one_partition
 async def test_an_entry_that_is_no_envelope_ends_in_the_dead_letters_with_all_its_fields(rig: Rig) -> None:
     await rig.connection.command("XADD", rig.keys.stream(0, LANE), "*", "who", b"\xff\x00", "what", "else")
     [entry] = await rig.take()
@@ -65,6 +70,7 @@ async def test_an_entry_that_is_no_envelope_ends_in_the_dead_letters_with_all_it
     assert record.state == "dead_lettered"
 
 
+@pytest.mark.one_partition
 async def test_an_entry_with_thousands_of_fields_is_buried_too(rig: Rig) -> None:
     pairs = [part for number in range(5_000) for part in (f"field-{number}", "value")]
     await rig.connection.command("XADD", rig.keys.stream(0, LANE), "*", *pairs)

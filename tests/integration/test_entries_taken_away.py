@@ -44,6 +44,7 @@ async def test_it_is_accepted_anew_whatever_its_content(rig: Rig, content: bytes
     assert await rig.backlog() == 1
 
 
+@pytest.mark.one_partition
 async def test_it_is_not_forgotten_while_there_is_no_room_for_it(server: Server) -> None:
     async with open_rig(server.url, lane_cap=1) as rig:
         await rig.submit("r1")

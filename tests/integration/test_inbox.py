@@ -21,6 +21,8 @@ from tests.waiting import (
     wait_for_accepted,
 )
 
+pytestmark = pytest.mark.everywhere
+
 
 @pytest.fixture
 async def told(server: Server) -> AsyncIterator[Rig]:
@@ -144,6 +146,7 @@ async def test_senseless_notifications_are_harmless(told: Rig) -> None:
             assert succeeded(await wait.result(2))
 
 
+@pytest.mark.one_server("it counts the connections of one server")
 async def test_a_stopped_inbox_leaves_no_connection_behind(rig: Rig) -> None:
     async with serving(rig.inbox()):
         assert await subscriptions(rig) == 1

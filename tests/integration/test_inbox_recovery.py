@@ -55,6 +55,7 @@ async def test_the_subscription_comes_back_however_often_it_is_cut(told: Rig) ->
                 assert succeeded(await wait.result(5))
 
 
+@pytest.mark.one_partition
 async def test_every_loss_of_the_subscription_is_told_and_the_next_one_is_not_waited_for_longer(told: Rig) -> None:
     with capture_logs() as lines:
         async with serving(told.inbox()) as inbox:
@@ -68,6 +69,7 @@ async def test_every_loss_of_the_subscription_is_told_and_the_next_one_is_not_wa
     assert [line["event"] for line in lines if line["event"] == Event.BROKER_FOUND] == [Event.BROKER_FOUND] * 4
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_a_result_stored_while_redis_could_not_be_reached_is_found(server: Server) -> None:
     async with (
         proxied(server.url) as proxy,
@@ -86,6 +88,7 @@ async def test_a_result_stored_while_redis_could_not_be_reached_is_found(server:
             assert succeeded(await wait.result(5))
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_a_result_whose_reading_failed_is_read_again(server: Server) -> None:
     async with (
         proxied(server.url) as proxy,
@@ -119,6 +122,7 @@ async def knows(rig: Rig, inbox: Inbox) -> bool:
     return inbox.name in await rig.inboxes("r1")
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_a_subscription_that_is_half_open_is_noticed_and_replaced(server: Server) -> None:
     async with (
         proxied(server.url) as proxy,
@@ -259,6 +263,7 @@ async def test_what_is_heard_before_the_task_is_known_to_be_accepted_must_be_of_
                 await wait.result(2)
 
 
+@pytest.mark.one_partition
 async def test_a_lost_task_is_submitted_again_once_there_is_room(server: Server) -> None:
     async with open_rig(server.url, inbox_recheck_ms=50, lane_cap=1) as rig:
         held = HeldBroker(rig)

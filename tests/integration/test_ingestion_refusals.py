@@ -238,6 +238,7 @@ def assert_full(refusal: Refusal, lane: str) -> None:
     assert refusal.retry_ms > 0
 
 
+@pytest.mark.one_partition
 async def test_a_full_lane_refuses_at_once_and_says_when_to_try_again(server: Server, rig: Rig, tmp_path: Path) -> None:
     async with ingesting(server.url, tmp_path, lane_cap=1) as (_, caller):
         await caller.stub.SendHeartbeat(beat())
@@ -247,6 +248,7 @@ async def test_a_full_lane_refuses_at_once_and_says_when_to_try_again(server: Se
     assert await backlogs(rig) == {"heartbeat": 1, "text": 1}
 
 
+@pytest.mark.one_partition
 async def test_a_full_lane_refuses_a_file_before_its_bytes_are_taken(
     server: Server, rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

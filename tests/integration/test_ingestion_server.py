@@ -1,7 +1,7 @@
 """An ingestion process from its start to its end: what it says of itself, how much it takes on, how it stops."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -116,9 +116,9 @@ async def test_nothing_is_taken_before_the_inbox_is_subscribed(
     subscribed, may_subscribe = Connection.subscribed, asyncio.Event()
 
     @asynccontextmanager
-    async def late(connection: Connection, channels: Sequence[str]) -> AsyncIterator[Subscription]:
+    async def late(connection: Connection, channel: str) -> AsyncIterator[Subscription]:
         await may_subscribe.wait()
-        async with subscribed(connection, channels) as subscription:
+        async with subscribed(connection, channel) as subscription:
             yield subscription
 
     monkeypatch.setattr(Connection, "subscribed", late)

@@ -176,6 +176,7 @@ async def test_a_lost_task_that_is_submitted_again_refers_to_the_copy_that_was_k
         assert [path.name for path in door.files()] == [answer.task.file_id] == [kept.task.file_id]
 
 
+@pytest.mark.one_partition
 async def test_a_file_for_which_the_lane_has_no_room_in_the_end_is_not_kept(server: Server, tmp_path: Path) -> None:
     store = GatedStore.closed(tmp_path)
     async with ingesting(server.url, tmp_path, store, lane_cap=1) as (door, caller):

@@ -104,6 +104,7 @@ def test_every_cell_of_the_document_is_walked() -> None:
     assert set(CELLS) == {(state, content) for state in SETTINGS for content in CONTENTS}
 
 
+@pytest.mark.one_partition
 @pytest.mark.parametrize(("state", "content"), CELLS, ids=lambda name: re.sub(r"\W+", "-", name))
 async def test_a_request_that_is_sent_again_is_answered_as_the_document_says(
     server: Server, state: str, content: str

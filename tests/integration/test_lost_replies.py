@@ -20,6 +20,7 @@ async def proxy(server: Server) -> AsyncIterator[Proxy]:
         yield running
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_a_submission_whose_reply_is_lost_is_one_entry(proxy: Proxy) -> None:
     async with open_rig(proxy.url) as rig:
         await rig.submit("warm")
@@ -32,6 +33,7 @@ async def test_a_submission_whose_reply_is_lost_is_one_entry(proxy: Proxy) -> No
         assert (await rig.fields("r1"))[b"inboxes"] == b"box"
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_a_batch_whose_reply_is_lost_again_and_again_is_one_entry_each(proxy: Proxy) -> None:
     async with open_rig(proxy.url) as rig:
         await rig.submit("warm")
@@ -41,6 +43,7 @@ async def test_a_batch_whose_reply_is_lost_again_and_again_is_one_entry_each(pro
         assert await rig.backlog() == 51
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_without_patience_a_lost_reply_is_told_and_the_submission_may_be_repeated(proxy: Proxy) -> None:
     async with open_rig(proxy.url) as rig:
         await rig.submit("warm")
@@ -51,6 +54,7 @@ async def test_without_patience_a_lost_reply_is_told_and_the_submission_may_be_r
         assert await rig.backlog() == 2
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_a_full_lane_after_an_unclear_attempt_is_no_refusal(proxy: Proxy) -> None:
     # What was sent first may still be on its way, and find room.
     async with open_rig(proxy.url, lane_cap=1, redis_patience_ms=300) as rig:
@@ -63,6 +67,7 @@ async def test_a_full_lane_after_an_unclear_attempt_is_no_refusal(proxy: Proxy) 
             await rig.broker.submit(submission("r1"))
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_a_full_lane_after_an_unclear_replay_is_no_refusal(proxy: Proxy) -> None:
     async with open_rig(proxy.url, lane_cap=1, redis_patience_ms=300) as rig:
         [entry] = await rig.submit_and_take("r1")
@@ -76,6 +81,7 @@ async def test_a_full_lane_after_an_unclear_replay_is_no_refusal(proxy: Proxy) -
         assert proxy.replies_lost == 1
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_a_settlement_whose_reply_is_lost_is_settled(proxy: Proxy) -> None:
     async with open_rig(proxy.url) as rig:
         [entry] = await rig.submit_and_take("r1")
@@ -111,6 +117,7 @@ async def test_a_submission_waits_for_a_server_that_restarts(private_server: Emb
         assert (await asyncio.wait_for(submitting, 5)).accepted
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_a_cancellation_whose_reply_is_lost_has_cancelled(proxy: Proxy) -> None:
     async with open_rig(proxy.url) as rig:
         await rig.submit("r1")

@@ -40,6 +40,7 @@ async def send(client: httpx.AsyncClient, lane: str, number: int) -> httpx.Respo
     return await client.post("/v1/files", content=f"Ferry {number}.".encode(), headers=ASYNC)
 
 
+@pytest.mark.one_partition
 @pytest.mark.parametrize("lane", ["heartbeat", "text", "file"])
 async def test_a_burst_at_a_full_lane_is_429_all_the_way_and_never_500(
     server: Server, rig: Rig, tmp_path: Path, lane: str

@@ -21,6 +21,8 @@ from tests.parts import Deed, answer_with_attempt, ask, working
 from tests.servers import Server
 from tests.support import LANE, Rig, beat, eventually, open_rig, serving, settlement, submission
 
+pytestmark = pytest.mark.one_partition
+
 LIFE_MS = {"task": Settings().result_ttl_ms, "agent": Settings().agent_retention_ms}
 KEPT = {"dead", "agents"}
 SHORT: dict[str, Any] = {"lease_ms": 200, "sweep_ms": 40}

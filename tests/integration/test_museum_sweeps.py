@@ -4,6 +4,8 @@ import re
 from collections.abc import AsyncIterator
 from itertools import pairwise
 
+import pytest
+
 from edgescale.broker.keys import Name
 from edgescale.broker.model import Entry
 from tests.servers import Server
@@ -14,6 +16,7 @@ COUNT = 8
 LOOKED_AT_MAX = 10 * COUNT
 
 
+@pytest.mark.one_partition
 async def test_a_sweeper_that_dies_in_the_midst_of_its_sweep_keeps_nobody_from_sweeping(server: Server) -> None:
     async with open_rig(server.url) as rig:
         entries = await rig.submit_and_take(*[f"r{number}" for number in range(25)])
@@ -69,6 +72,7 @@ async def dearest_call(rig: Rig, consumer: str) -> int:
         dearest = max(dearest, await commands(rig))
 
 
+@pytest.mark.one_partition
 async def test_what_one_call_of_a_sweep_costs_does_not_grow_with_the_pending_list(server: Server) -> None:
     async with open_rig(server.url) as rig:
         few = await rig.submit_and_take(*[f"few{number}" for number in range(2 * LOOKED_AT_MAX)])

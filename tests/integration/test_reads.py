@@ -13,6 +13,8 @@ from tests.proxy import proxied
 from tests.servers import Server
 from tests.support import LANE, Rig, eventually, open_rig, settlement
 
+pytestmark = pytest.mark.one_partition
+
 
 async def test_a_blocked_read_may_wait_longer_than_a_reply(server: Server) -> None:
     async with open_rig(server.url, redis_timeout_ms=300) as rig:
@@ -24,6 +26,7 @@ async def test_a_blocked_read_may_wait_longer_than_a_reply(server: Server) -> No
         await reader.close()
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_a_blocked_read_whose_server_fell_silent_ends(server: Server) -> None:
     async with proxied(server.url) as proxy, open_rig(proxy.url, redis_timeout_ms=300) as rig:
         await rig.broker.ensure_group(0, LANE)

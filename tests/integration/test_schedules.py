@@ -15,7 +15,7 @@ from tests.parts import Deed, working
 from tests.servers import Server
 from tests.support import Rig, eventually
 
-pytestmark = pytest.mark.parametrize("shared_server", ["valkey"], indirect=True, scope="session")
+pytestmark = pytest.mark.parametrize("shared_server", ["valkey", "cluster"], indirect=True, scope="session")
 TIMES: dict[str, Any] = {"lease_ms": 300, "sweep_ms": 50}
 
 
@@ -42,7 +42,7 @@ async def test_a_task_that_is_not_due_is_started_when_it_is_and_not_before(
     at_the_door: tuple[Door, Caller], server: Server, rig: Rig
 ) -> None:
     _, caller = at_the_door
-    due_ms = await rig.connection.now_ms() + 1_000
+    due_ms = await rig.now_ms() + 1_000
     deed = Deed()
     async with working(server.url, deed, **TIMES):
         task = (await caller.stub.AnalyzeText(text(not_before_ms=due_ms))).task
@@ -55,7 +55,7 @@ async def test_a_task_that_waits_belongs_to_the_backlog_and_outlives_its_worker(
     at_the_door: tuple[Door, Caller], server: Server, rig: Rig
 ) -> None:
     _, caller = at_the_door
-    due_ms = await rig.connection.now_ms() + 2_000
+    due_ms = await rig.now_ms() + 2_000
     async with working(server.url, Deed(), **TIMES):
         await caller.stub.AnalyzeText(text(not_before_ms=due_ms, respond_async=True))
         await eventually(lambda: rig.connection.command("ZCARD", rig.keys.schedule(0, "text")))
@@ -70,11 +70,11 @@ async def test_a_task_past_its_deadline_is_not_started_and_who_waits_is_told(
 ) -> None:
     _, caller = at_the_door
     deed = Deed()
-    expires_ms = await rig.connection.now_ms() + 100
+    expires_ms = await rig.now_ms() + 100
     await caller.stub.AnalyzeText(text(expires_ms=expires_ms, respond_async=True))
 
     async def has_passed() -> bool:
-        return await rig.connection.now_ms() > expires_ms
+        return await rig.now_ms() > expires_ms
 
     await eventually(has_passed)
     async with working(server.url, deed, **TIMES):

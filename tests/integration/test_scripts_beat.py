@@ -202,6 +202,7 @@ async def test_a_huge_gap_that_is_written_off_stays_exact(agent: Agent) -> None:
     assert receipts[1:] == [(base - 2 + number, False) for number in range(len(receipts) - 1)]
 
 
+@pytest.mark.one_partition
 async def test_a_batch_of_many_agents_shares_one_round_trip(agent: Agent) -> None:
     rig = agent.rig
     await rig.agents.record(beat(1, agent_id="warm"), seen_ms=agent.seen_ms)

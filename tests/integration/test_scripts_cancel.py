@@ -12,6 +12,8 @@ from edgescale.errors import NotFound
 from tests.servers import Server
 from tests.support import LANE, Rig, all_of, listening, open_rig, settlement, submission
 
+pytestmark = pytest.mark.everywhere
+
 
 async def test_a_queued_task_is_cancelled_on_record_and_out_of_its_stream(rig: Rig) -> None:
     receipt = await rig.broker.submit(submission(file_id="f1"))
@@ -63,6 +65,7 @@ async def test_a_task_that_waits_for_its_next_try_never_gets_one(rig: Rig, delay
     assert await rig.connection.command("EXISTS", rig.keys.schedule(0, LANE)) == 0
 
 
+@pytest.mark.one_partition
 async def test_no_cancelled_entry_is_reclaimed_or_adopted(rig: Rig) -> None:
     silent, orphan, other = await rig.submit_and_take("r1", "r2", "r3")
     for entry in (silent, other):
@@ -74,6 +77,7 @@ async def test_no_cancelled_entry_is_reclaimed_or_adopted(rig: Rig) -> None:
     assert await rig.request_ids() == ["r3"]
 
 
+@pytest.mark.one_partition
 async def test_a_group_that_is_made_anew_does_not_bring_a_cancelled_task_back(rig: Rig) -> None:
     await rig.submit_and_take("r1", "r2")
     await rig.canceller.cancel("r1")

@@ -8,6 +8,8 @@ from edgescale.broker.model import Entry, GiveBack
 from tests.servers import Server
 from tests.support import LANE, Rig, eventually, open_rig, settlement
 
+pytestmark = pytest.mark.everywhere
+
 LEASE_MS = 30_000
 
 
@@ -51,6 +53,7 @@ async def test_renewing_never_takes_an_entry_back(rig: Rig) -> None:
     assert await rig.idle_ms(entry) >= 5_000, "nor does it renew the new owner's lease"
 
 
+@pytest.mark.one_partition
 async def test_what_is_settled_deleted_or_flushed_cannot_be_renewed(rig: Rig) -> None:
     settled, deleted, flushed = await rig.submit_and_take("r1", "r2", "r3")
     await rig.broker.settle("worker-1", settlement(settled))
@@ -63,6 +66,7 @@ async def test_what_is_settled_deleted_or_flushed_cannot_be_renewed(rig: Rig) ->
     assert await rig.connection.command("DBSIZE") == 0
 
 
+@pytest.mark.one_partition
 async def test_renewals_share_one_round_trip_and_each_caller_gets_its_own_answer(rig: Rig) -> None:
     entries = await rig.submit_and_take("r1", "r2", "r3")
     await rig.broker.settle("worker-1", settlement(entries[1]))
@@ -98,11 +102,11 @@ async def test_an_entry_that_waits_for_longer_than_a_lease_is_claimed_when_it_is
     async with open_rig(server.url, lease_ms=300, sweep_ms=100) as rig:
         [entry] = await rig.submit_and_take("r1")
         schedule = rig.keys.schedule(0, "text")
-        due_ms = await rig.connection.now_ms() + 1_500
+        due_ms = await rig.now_ms() + 1_500
         assert await rig.broker.give_back("worker-1", handed(entry, delay_ms=1_500, deliveries=1))
         assert float(await rig.connection.command("ZSCORE", schedule, entry.entry_id)) >= due_ms
         [taken] = await eventually(lambda: reclaim(rig, "worker-2"))
-        assert await rig.connection.now_ms() >= due_ms
+        assert await rig.now_ms() >= due_ms
         assert taken.deliveries == 2, "claims that came too early do not count"
         assert await rig.connection.command("EXISTS", schedule) == 0
 
@@ -193,6 +197,7 @@ async def test_giving_back_makes_no_record_where_there_is_none(rig: Rig) -> None
     assert await rig.fields("r1") == {}
 
 
+@pytest.mark.one_partition
 async def test_entries_given_back_share_one_round_trip(rig: Rig) -> None:
     entries = await rig.submit_and_take("r1", "r2", "r3")
     await rig.broker.give_back("worker-1", handed(entries[0]))
@@ -207,6 +212,7 @@ async def test_entries_given_back_share_one_round_trip(rig: Rig) -> None:
     assert [deliveries for _, _, deliveries in await rig.pending()] == [0, 1, 5]
 
 
+@pytest.mark.one_partition
 async def test_only_the_silent_lose_their_entries(rig: Rig) -> None:
     silent, fresh = await rig.submit_and_take("r1", "r2")
     await rig.silence(silent, idle_ms=LEASE_MS)
@@ -228,6 +234,7 @@ async def test_reclaiming_counts_each_delivery_and_starts_the_lease_anew(rig: Ri
         assert await reclaim(rig, "another") == []
 
 
+@pytest.mark.one_partition
 async def test_a_sweep_is_taken_in_bites_that_follow_the_cursor(rig: Rig) -> None:
     entries = await rig.submit_and_take(*[f"r{number}" for number in range(25)])
     for entry in entries:
@@ -244,6 +251,7 @@ async def test_a_sweep_is_taken_in_bites_that_follow_the_cursor(rig: Rig) -> Non
     assert [entry.fields for entry in taken] == [entry.fields for entry in entries]
 
 
+@pytest.mark.one_partition
 async def test_entries_that_somebody_deleted_are_dropped_on_the_way(rig: Rig) -> None:
     entries = await rig.submit_and_take("r1", "r2", "r3")
     for entry in entries:
@@ -254,6 +262,7 @@ async def test_entries_that_somebody_deleted_are_dropped_on_the_way(rig: Rig) ->
     assert len(await rig.pending()) == 2, "a pending id that points at nothing would be swept for ever"
 
 
+@pytest.mark.one_partition
 async def test_two_sweepers_never_take_the_same_entry(server: Server) -> None:
     async with open_rig(server.url) as one, open_rig(server.url) as other:
         entries = await one.submit_and_take(*[f"r{number}" for number in range(60)])
@@ -270,6 +279,7 @@ async def test_reclaiming_from_a_lane_that_is_gone_makes_its_group_anew(rig: Rig
     assert len(await rig.broker.read(rig.connection, 0, LANE, "worker-1", count=10)) == 1
 
 
+@pytest.mark.one_partition
 async def test_what_a_deleted_consumer_held_is_found_again(rig: Rig) -> None:
     stream = rig.keys.stream(0, LANE)
     first, second = await rig.submit_and_take("r1", "r2")
@@ -286,6 +296,7 @@ async def test_what_a_deleted_consumer_held_is_found_again(rig: Rig) -> None:
     assert await reclaim(rig, "worker-3") == []
 
 
+@pytest.mark.one_partition
 async def test_no_more_orphans_are_claimed_than_were_asked_for(rig: Rig) -> None:
     entries = await rig.submit_and_take(*(f"r{number}" for number in range(5)))
     await rig.connection.command("XGROUP", "DELCONSUMER", rig.keys.stream(0, LANE), "workers", "worker-1")

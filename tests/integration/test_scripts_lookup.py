@@ -10,6 +10,8 @@ from edgescale.errors import InternalError
 from tests.servers import Server
 from tests.support import Rig, all_of, open_rig, settlement, submission
 
+pytestmark = pytest.mark.everywhere
+
 
 async def test_a_task_that_nobody_submitted_is_not_there(rig: Rig) -> None:
     assert await rig.broker.lookup("r1", inbox="box") is None
@@ -39,6 +41,7 @@ async def test_asking_for_a_settled_task_attaches_nobody(rig: Rig) -> None:
     assert await rig.fields("r1") == before
 
 
+@pytest.mark.one_partition
 async def test_lookups_share_their_round_trips_and_each_caller_gets_its_own_answer(rig: Rig) -> None:
     entries = await rig.submit_and_take("r1", "r2")
     await rig.broker.settle("worker-1", settlement(entries[1], result=b"two"))

@@ -15,6 +15,8 @@ from tests.proxy import Proxy, proxied
 from tests.servers import Server
 from tests.support import LANE, Rig, eventually, listening, open_rig, serving, settlement, submission
 
+pytestmark = pytest.mark.everywhere
+
 
 @pytest.fixture
 async def proxy(server: Server) -> AsyncIterator[Proxy]:
@@ -117,6 +119,7 @@ async def test_sending_a_replayed_request_again_attaches_to_it(rig: Rig) -> None
         assert await heard() == [b"r1"]
 
 
+@pytest.mark.one_partition
 async def test_a_full_lane_takes_no_letter_back_and_nothing_is_changed(server: Server) -> None:
     async with open_rig(server.url, lane_caps="text=2") as rig:
         await rig.bury("r1")
@@ -201,6 +204,7 @@ async def test_a_task_whose_entry_was_taken_away_by_hand_may_be_replayed(rig: Ri
     assert await rig.request_ids() == ["r1"]
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_a_replay_whose_reply_is_lost_is_one_entry(proxy: Proxy) -> None:
     async with open_rig(proxy.url) as rig:
         await rig.bury("r1")
@@ -215,6 +219,7 @@ async def test_a_replay_whose_reply_is_lost_is_one_entry(proxy: Proxy) -> None:
         assert (await rig.fields("r1"))[b"replays"] == b"1"
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_a_caller_that_repeats_a_replay_is_told_that_it_was_done(proxy: Proxy) -> None:
     async with open_rig(proxy.url, redis_patience_ms=1) as rig:
         await rig.bury("r1")
@@ -266,6 +271,7 @@ async def test_a_letter_without_its_bytes_cannot_be_replayed(rig: Rig) -> None:
     assert len(await rig.dead_letters()) == 1
 
 
+@pytest.mark.one_partition
 async def test_an_undecodable_letter_is_replayed_as_it_was_and_buried_again(rig: Rig) -> None:
     fields = ("request_id", "bad", "envelope", b"\xff\x00", "more", b"\x80")
     await rig.connection.command("XADD", rig.keys.stream(0, LANE), "*", *fields)
@@ -335,6 +341,7 @@ async def test_all_that_match_are_replayed_and_others_stay(rig: Rig) -> None:
     assert [letter.request_id for letter in (await rig.letters.page()).letters] == ["r3"]
 
 
+@pytest.mark.one_partition
 async def test_replaying_goes_on_where_it_stopped(rig: Rig) -> None:
     names = [f"r{number}" for number in range(5)]
     await rig.bury(*names)
@@ -349,6 +356,7 @@ async def test_replaying_goes_on_where_it_stopped(rig: Rig) -> None:
     assert await rig.backlog() == 5
 
 
+@pytest.mark.one_partition
 async def test_who_has_no_time_left_does_one_and_says_where_to_go_on(rig: Rig) -> None:
     await rig.bury("r1", "r2", "r3")
 
@@ -360,6 +368,7 @@ async def test_who_has_no_time_left_does_one_and_says_where_to_go_on(rig: Rig) -
     assert [each.request_id for each in rest.replays] == ["r2", "r1"]
 
 
+@pytest.mark.one_partition
 async def test_all_who_replay_share_one_pace_and_each_may_be_slower(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,8 @@ from edgescale.broker.model import Entry, TerminalState
 from tests.servers import Server
 from tests.support import LANE, Rig, eventually, listening, open_rig, settlement, submission
 
+pytestmark = pytest.mark.everywhere
+
 
 async def take_twice(rig: Rig) -> tuple[Entry, Entry]:
     """Two entries of one request: its record was lost in between, and the caller submitted again."""
@@ -211,6 +213,7 @@ async def test_a_settlement_after_a_flush_is_lost_and_leaves_nothing(rig: Rig) -
     assert await rig.connection.command("DBSIZE") == 0
 
 
+@pytest.mark.one_partition
 async def test_a_batch_shares_one_round_trip_and_each_caller_gets_its_own_answer(rig: Rig) -> None:
     first, second = await take_twice(rig)
     mine, dead, others = await rig.submit_and_take("mine", "dead", "others")
@@ -230,6 +233,7 @@ async def test_a_batch_shares_one_round_trip_and_each_caller_gets_its_own_answer
     assert [dead[b"request_id"] for dead in await rig.dead_letters()] == [b"dead"]
 
 
+@pytest.mark.one_partition
 async def test_two_owners_in_turn_settle_once(rig: Rig) -> None:
     """A race of two workers for one entry, in one batch: whoever owns it wins, whatever the order."""
     for number in range(10):

@@ -10,6 +10,8 @@ from edgescale.errors import Conflict, LaneFull
 from tests.servers import Server
 from tests.support import LANE, Rig, all_of, open_rig, settlement, submission
 
+pytestmark = pytest.mark.everywhere
+
 
 async def test_an_accepted_task_is_in_its_stream_and_on_record(rig: Rig) -> None:
     given = submission("r1", bytes(range(256)), file_id="f1")
@@ -46,6 +48,7 @@ async def test_a_task_that_is_open_does_not_expire(rig: Rig) -> None:
     assert await rig.connection.command("PTTL", rig.keys.task("r1")) == -1
 
 
+@pytest.mark.one_partition
 async def test_a_batch_shares_one_round_trip_and_each_caller_gets_its_own_answer(server: Server) -> None:
     async with open_rig(server.url, lane_caps={"tiny": 1}) as rig:
         await rig.submit("old", "warm")
@@ -164,6 +167,7 @@ async def test_a_large_number_of_submissions_goes_out_in_few_calls(rig: Rig) -> 
     assert await rig.backlog() == 601
 
 
+@pytest.mark.one_partition
 async def test_large_payloads_do_not_go_out_in_one_call(rig: Rig) -> None:
     await rig.submit("warm")
     await rig.connection.command("CONFIG", "RESETSTAT")

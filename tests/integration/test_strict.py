@@ -10,7 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from edgescale.broker.connection import Connection
+from edgescale.broker.dial import dial
 from edgescale.broker.fence import Fence
+from edgescale.broker.pool import Pool
 from edgescale.broker.script import Script
 from edgescale.errors import BrokerUnavailable
 from edgescale.telemetry.events import Event
@@ -224,7 +226,7 @@ async def test_a_call_that_is_broken_off_midway_shifts_no_reply(pair: Pair) -> N
     fence = Fence(replicas=1, timeout_ms=5_000)
     connection = Connection(pair.primary.url, timeout_ms=10_000, connections_max=1, fence=fence)
     keys = ["edgescale:{p0}:task:r1"]
-    args = ["workers", "edgescale:{p0}:stream:", ""]
+    args = [""]
     assert await connection.run(Script.load("lookup"), keys, args) == [[]]
     pair.freeze()
     for _ in range(5):
@@ -243,7 +245,7 @@ async def _waits(pair: Pair) -> bool:
 
 
 async def test_a_command_that_is_refused_among_others_shifts_no_reply(pair: Pair) -> None:
-    pool = Connection(pair.primary.url, timeout_ms=1_000, connections_max=1)._pool
+    pool = Pool(dial(pair.primary.url, timeout_ms=1_000), 1)
     one, refused, three = await pool.exchange_all(("ECHO", "one"), ("NO-SUCH-COMMAND",), ("ECHO", "three"))
     assert (one, three) == (b"one", b"three")
     assert isinstance(refused, Exception)

@@ -107,6 +107,7 @@ async def test_leases_are_kept_while_a_drain_waits(server: Server, rig: Rig) -> 
     assert (deed.ended, other.begun) == (["r1"], [])
 
 
+@pytest.mark.one_partition
 async def test_what_outlasts_the_grace_is_claimed_by_another_at_once_and_has_used_up_no_attempt(
     server: Server, rig: Rig, inbox: Inbox
 ) -> None:

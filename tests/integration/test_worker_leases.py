@@ -46,6 +46,7 @@ async def test_many_tasks_at_once_all_keep_their_leases(server: Server, rig: Rig
     assert idle.begun == []
 
 
+@pytest.mark.one_partition
 async def test_the_only_slot_of_an_idle_lane_is_given_to_a_dead_workers_task_in_time(server: Server) -> None:
     loop, deed = asyncio.get_running_loop(), Deed()
     # As long a wait at the server as there is by default: it must not keep the reclaimer from the slot for longer.
@@ -62,6 +63,7 @@ async def test_the_only_slot_of_an_idle_lane_is_given_to_a_dead_workers_task_in_
     assert deed.begun[0].attempt == 2
 
 
+@pytest.mark.one_partition
 async def test_a_reader_that_waits_keeps_no_more_than_one_slot(server: Server) -> None:
     loop, deed = asyncio.get_running_loop(), Deed()
     changes: dict[str, Any] = {"lease_ms": SHORT_LEASE_MS, "sweep_ms": SWEEP_MS, "redis_block_ms": 2_500}

@@ -54,6 +54,7 @@ async def test_tasks_are_done_again_after_a_restart_that_lost_everything(private
         await asyncio.wait_for(ask(rig, inbox, "r1"), AGAIN_WITHIN_S)
 
 
+@pytest.mark.one_partition
 async def test_a_flush_skips_no_task_and_starts_no_hot_loop(server: Server, rig: Rig, inbox: Inbox) -> None:
     async with working(server.url, answer_with_attempt):
         for number in range(5):

@@ -15,6 +15,8 @@ from tests.parts import Act, Deed, answer_with_attempt, ask, said, working
 from tests.servers import Server
 from tests.support import LANE, Rig, eventually, submission
 
+pytestmark = pytest.mark.everywhere
+
 LONG_LEASE_MS = 60_000
 
 
@@ -29,6 +31,7 @@ async def test_two_workers_on_a_lane_do_every_task_once(server: Server, rig: Rig
     assert await rig.pending() == []
 
 
+@pytest.mark.one_partition
 async def test_a_worker_takes_no_more_than_it_has_free_slots_for(server: Server, rig: Rig) -> None:
     held, names = Deed(held=True), [f"r{number}" for number in range(12)]
     async with working(server.url, held, slots=3, lease_ms=LONG_LEASE_MS):
@@ -52,6 +55,7 @@ async def test_what_one_worker_has_no_slot_for_is_done_by_another(server: Server
         await eventually(lambda: held.ended == ["r0"])
 
 
+@pytest.mark.one_partition
 async def test_tasks_that_waited_for_the_first_worker_are_done_oldest_first(server: Server, rig: Rig) -> None:
     deed, names = Deed(), [f"r{number}" for number in range(10)]
     for name in names:
@@ -215,6 +219,7 @@ async def test_an_entry_that_does_not_decode_is_kept_with_its_bytes_and_its_wait
     assert letter[b"reason"] == b"UNDECODABLE"
 
 
+@pytest.mark.one_partition
 async def test_an_entry_from_a_stranger_is_kept_with_its_bytes_and_the_rest_flows_on(
     server: Server, rig: Rig, inbox: Inbox
 ) -> None:

@@ -1,12 +1,14 @@
 """The executor: what becomes of one delivery, whatever its bytes are and whatever its handler does."""
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from edgescale.broker.clock import BrokerClock
 from edgescale.broker.model import Entry, GiveBack, Settlement
 from edgescale.config import Settings
 from edgescale.errors import BrokerUnavailable, InternalError, InvalidInput, StoreUnavailable
@@ -132,7 +134,7 @@ async def test_an_error_that_the_policy_calls_final_is_not_tried_again(error: Ex
 async def test_a_task_that_is_not_due_waits_without_an_attempt() -> None:
     deed = Deed()
     bench = Bench(deed)
-    bench.broker.clock.heard(1_700_000_000_000, bench.broker.clock.ask())
+    bench.broker.clocks[0].heard(1_700_000_000_000, bench.broker.clocks[0].ask())
     handed = await bench.hand_back(entry_of(not_before_ms=1_700_000_060_000, expires_ms=1_700_000_090_000))
     assert 59_000 < handed.delay_ms <= 60_000
     assert (handed.deliveries, handed.reason, deed.begun) == (0, "", [])
@@ -141,9 +143,20 @@ async def test_a_task_that_is_not_due_waits_without_an_attempt() -> None:
 async def test_a_task_past_its_deadline_is_not_started() -> None:
     deed = Deed()
     bench = Bench(deed)
-    bench.broker.clock.heard(1_700_000_000_000, bench.broker.clock.ask())
+    bench.broker.clocks[0].heard(1_700_000_000_000, bench.broker.clocks[0].ask())
     ending = await bench.settlement(entry_of(expires_ms=1_700_000_000_000))
     assert (ending.state, ending.reason, deed.begun) == ("expired", "EXPIRED", [])
+
+
+async def test_a_deadline_is_by_the_clock_of_the_entrys_own_partition() -> None:
+    bench = Bench(Deed())
+    bench.broker.clocks = [BrokerClock(), BrokerClock()]
+    for clock, told_ms in zip(bench.broker.clocks, (1_700_000_060_000, 1_700_000_000_000), strict=True):
+        clock.heard(told_ms, clock.ask())
+    entry = entry_of(expires_ms=1_700_000_030_000)
+    assert (await bench.settlement(entry)).state == "expired"
+    bench.broker.settled.clear()
+    assert (await bench.settlement(dataclasses.replace(entry, partition=1))).state == "succeeded"
 
 
 @pytest.mark.parametrize("now_ms", [None, 1_700_000_000_000])
@@ -151,7 +164,7 @@ async def test_a_task_that_is_due_and_in_time_is_started(now_ms: int | None) -> 
     """As is one of which nobody can tell, the broker's clock not being known yet."""
     bench = Bench(Deed())
     if now_ms is not None:
-        bench.broker.clock.heard(now_ms, bench.broker.clock.ask())
+        bench.broker.clocks[0].heard(now_ms, bench.broker.clocks[0].ask())
     entry = entry_of(not_before_ms=1_700_000_000_000, expires_ms=1_700_000_005_000)
     assert (await bench.settlement(entry)).state == "succeeded"
 

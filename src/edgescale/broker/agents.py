@@ -89,7 +89,8 @@ class AgentRegistry:
             found += [(float(score), name.decode()) for name, score in zip(rows[::2], rows[1::2], strict=True)]
         found.sort(reverse=True)
         following = str(start + size) if len(found) > start + size else ""
-        now_ms = await self._connection.now_ms()
+        # One clock for all: which server's clock a beat was stamped by is not known any more.
+        now_ms = await self._connection.now_ms(self._keys.agents(0))
         agents = await asyncio.gather(*(self._agent(name, now_ms) for _, name in found[start : start + size]))
         return AgentPage([agent for agent in agents if agent is not None], following)
 

@@ -24,7 +24,8 @@ class Broker:
     """Tasks in Redis. Calls of one kind that arrive together share a round trip.
 
     Attributes:
-        clock, unheard: the server's, as far as this process reclaims; what reads have brought whose replies were lost.
+        clocks: of each partition's server, as far as this process reclaims.
+        unheard: what reads have brought whose replies were lost.
 
     Args:
         connection: to the server.
@@ -38,7 +39,8 @@ class Broker:
         self._keys = keys
         self._settings = settings
         self._chance = chance
-        self.clock, self.unheard = BrokerClock(), Unheard(connection, keys)
+        self.clocks = [BrokerClock() for _ in range(keys.partitions)]
+        self.unheard = Unheard(connection, keys)
         self._log = get_log()
         self._scripts = {name: Script.load(name) for name in ("submit", "settle", "renew", "give_back", "reclaim")}
         self._submits = self._per_partition(self._flush_submits, weigh=lambda item: len(item[2]))
@@ -48,9 +50,7 @@ class Broker:
         self._give_backs = self._per_partition(self._flush_give_backs)
 
     def _per_partition(
-        self,
-        flush: Callable[[int, Sequence[Item]], Awaitable[Any]],
-        weigh: Callable[[Item], int] = lambda _: 1,
+        self, flush: Callable[[int, Sequence[Item]], Awaitable[Any]], weigh: Callable[[Item], int] = lambda _: 1
     ) -> list[GroupCommit[Item, Any]]:
         return [GroupCommit(partial(flush, partition), weigh=weigh) for partition in range(self._keys.partitions)]
 
@@ -180,13 +180,13 @@ class Broker:
         """
         keys = [self._keys.stream(partition, lane), self._keys.schedule(partition, lane)]
         args: list[Argument] = [GROUP, consumer, self._settings.lease_ms, cursor, count]
-        asked = self.clock.ask()
+        asked = self.clocks[partition].ask()
         try:
             following, claimed, now_ms = await self._connection.run(self._scripts["reclaim"], keys, args)
         except GroupMissing:
             await self.ensure_group(partition, lane)
             return "0-0", []
-        self.clock.heard(int(now_ms), asked)
+        self.clocks[partition].heard(int(now_ms), asked)
         entries = [
             Entry(partition, lane, entry_id.decode(), deliveries, flat_dict(flat))
             for entry_id, deliveries, flat in claimed

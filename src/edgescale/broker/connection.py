@@ -1,4 +1,4 @@
-"""What the broker knows of redis-py, next to the pool: connections, and its errors translated into ours.
+"""Commands and subscriptions, whatever Redis is made of, and redis-py's errors translated into ours.
 
 redis-py's defaults are set aside: its retries would send a command up to ten times (a plain XADD would queue ten
 entries), RESP3 switches on notices that hide dead connections, and a blocking read must not outlive the socket's
@@ -6,21 +6,18 @@ timeout. What is sent again here is sent by us, and only scripts that may be rep
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from redis import exceptions as foreign
-from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.client import PubSub
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio.connection import AbstractConnection
 
 from edgescale.broker.exchanges import configured, create_group, run_script
 from edgescale.broker.fence import Fence
-from edgescale.broker.pool import Pool
+from edgescale.broker.route import Route, open_route
 from edgescale.broker.script import Argument, Script
-from edgescale.errors import BrokerUnavailable, ConfigError, EdgeScaleError, GroupMissing, InternalError, Overloaded
+from edgescale.errors import BrokerUnavailable, EdgeScaleError, GroupMissing, InternalError, Overloaded
 
 T = TypeVar("T")
 _AWAY = (
@@ -45,14 +42,18 @@ _AWAY_CODES = ("BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREP
 
 
 class Connection:
-    """Commands to one server. Every error that leaves is one of ours.
+    """Commands to one server, to the primary behind sentinels, or to a cluster. Every error that leaves is one of ours.
 
     Args:
-        url: `redis://`, `rediss://` or `unix://`.
+        url: as the setting `redis_url`.
         timeout_ms: for one command, its wait for a turn and connecting included.
-        connections_max: how many commands may be on their way at once; further ones wait.
+        connections_max: how many commands may be on their way to one server at once; further ones wait.
         block_ms: how long a command may wait at the server on top of that.
         fence: under `strict`, what keeps a script's reply back until replicas have what it tells of; None for nothing.
+        route: the way there; None makes one from the URL.
+
+    Raises:
+        ConfigError: the URL is none.
     """
 
     def __init__(
@@ -63,40 +64,43 @@ class Connection:
         connections_max: int = 16,
         block_ms: int = 0,
         fence: Fence | None = None,
+        route: Route | None = None,
     ) -> None:
-        self._url = url
+        self.url = url
         self._timeout_ms = timeout_ms
         self._fence = fence
         # The margin keeps the client's clock from running out before the server's.
         self._patience_s = (block_ms + timeout_ms) / 1000
-        self._pool = Pool(self._connections(), connections_max)
+        self._route = route or open_route(url, timeout_ms=timeout_ms, size=connections_max)
 
-    def _connections(self) -> ConnectionPool:
-        try:
-            pool: ConnectionPool = ConnectionPool.from_url(self._url)
-        except ValueError as error:
-            raise ConfigError(f"redis_url: {error}; an example is redis://127.0.0.1:6379/0") from error
-        # Whatever the URL says of them: who can be reached, and with which credentials, is the URL's affair alone.
-        pool.connection_kwargs |= {
-            "protocol": 2,
-            "decode_responses": False,
-            "retry": Retry(NoBackoff(), 0),
-            # Ours is kept by asyncio.timeout(): redis-py keeps its own by asyncio.wait_for(), which before Python
-            # 3.12 swallows a cancellation that comes as a write completes. Source: CPython issue 86296.
-            "socket_timeout": None,
-            "socket_connect_timeout": self._timeout_ms / 1000,
-            "driver_info": None,
-        }
-        return pool
-
-    async def command(self, *args: Argument) -> Any:
+    async def command(self, *args: Argument, at: str | None = None) -> Any:
         """Send one command and read its RESP2 reply: bytes, integers, None, and lists of them.
+
+        Args:
+            args: the command.
+            at: a key of the server that is meant, where the command itself has no key.
 
         Raises:
             BrokerUnavailable: no reply; whether the command was carried out is unknown.
             GroupMissing: the command needs a consumer group that is not there.
         """
-        return await self._bounded(self._pool.exchange(*args))
+        return await self._bounded(self._route.exchange(args, at))
+
+    async def everywhere(self, *args: Argument) -> list[Any]:
+        """Send one command to every primary, one after the other; their replies.
+
+        Raises:
+            BrokerUnavailable: one of them gave none.
+        """
+        return await self._bounded(self._route.everywhere(*args))
+
+    async def home(self, key: str) -> str:
+        """Names the primary that has the key; all keys of one server have the same.
+
+        Raises:
+            BrokerUnavailable: nobody tells.
+        """
+        return await self._bounded(self._route.home(key))
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """Run a script by its hash; a server that does not know it is sent the body.
@@ -106,7 +110,7 @@ class Connection:
                 ours may be repeated.
             Overloaded: the server is out of memory and the script would use more.
         """
-        return await self._bounded(run_script(self._pool, self._fence, script, keys, args))
+        return await self._bounded(run_script(self._route, self._fence, script, keys, args))
 
     async def create_group(self, stream: str, group: str) -> bool:
         """Make a consumer group at the start of a stream, the stream too; False when it is there already.
@@ -114,28 +118,28 @@ class Connection:
         Raises:
             BrokerUnavailable: Redis is away.
         """
-        return await self._bounded(create_group(self._pool, stream, group))
+        return await self._bounded(create_group(self._route, stream, group))
 
-    async def configured(self, name: str) -> str | None:
-        """A setting of the server; None where it does not let us ask, or knows no such setting. Source: CONFIG GET.
-
-        Raises:
-            BrokerUnavailable: Redis is away.
-        """
-        return await self._bounded(configured(self._pool, name))
-
-    async def now_ms(self) -> int:
-        """Milliseconds since 1970 by the server's clock, which is the one that stamps entries.
+    async def configured(self, name: str) -> list[str | None]:
+        """A setting of every primary; None where one does not let us ask, or knows no such setting.
 
         Raises:
             BrokerUnavailable: Redis is away.
         """
-        seconds, microseconds = await self.command("TIME")
+        return await self._bounded(configured(self._route, name))
+
+    async def now_ms(self, at: str) -> int:
+        """Milliseconds since 1970 by the clock of the server that has the key `at`: the one that stamps its entries.
+
+        Raises:
+            BrokerUnavailable: Redis is away.
+        """
+        seconds, microseconds = await self.command("TIME", at=at)
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     def for_blocking(self, block_ms: int) -> "Connection":
         """A connection of its own for commands that wait at the server for up to `block_ms`."""
-        return Connection(self._url, timeout_ms=self._timeout_ms, connections_max=1, block_ms=block_ms)
+        return Connection(self.url, timeout_ms=self._timeout_ms, block_ms=block_ms, route=self._route.narrow())
 
     async def _bounded(self, exchange: Awaitable[T]) -> T:
         try:
@@ -143,48 +147,39 @@ class Connection:
                 return await exchange
         except Exception as error:
             if isinstance(error, TimeoutError):
-                self._pool.suspect_all()
+                self._route.suspect_all()
             ours = _ours(error)
             if ours is error:
                 raise
             raise ours from error
 
     @asynccontextmanager
-    async def subscribed(self, channels: Sequence[str]) -> AsyncIterator["Subscription"]:
+    async def subscribed(self, channel: str) -> AsyncIterator["Subscription"]:
         """A subscription on a connection of its own, confirmed by the server before it is handed out.
 
         Raises:
             BrokerUnavailable: the server did not confirm in time.
         """
-        client = Redis.from_pool(self._connections())
-        pubsub = client.pubsub()
+        listening = await self._bounded(self._route.subscribe(channel))
         try:
-            subscription = Subscription(pubsub, timeout_ms=self._timeout_ms)
-            await subscription.confirm(channels)
-            yield subscription
+            yield Subscription(listening, self._route.trusts, timeout_ms=self._timeout_ms)
         finally:
-            await pubsub.aclose()  # type: ignore[no-untyped-call]
-            await client.aclose()
+            await listening.disconnect(nowait=True)
 
     async def close(self) -> None:
         """Close all connections; commands on their way fail."""
-        await self._pool.close()
+        await self._route.close()
 
 
 class Subscription:
-    """Messages of sharded channels, for one reader. Source: SSUBSCRIBE; it works outside of clusters, too."""
+    """Messages of a sharded channel, for one reader. Source: SSUBSCRIBE; it works outside of clusters, too."""
 
-    def __init__(self, pubsub: PubSub, *, timeout_ms: int) -> None:
-        self._pubsub = pubsub
+    def __init__(
+        self, connection: AbstractConnection, trusted: Callable[[AbstractConnection], bool], *, timeout_ms: int
+    ) -> None:
+        self._connection = connection
+        self._trusted = trusted
         self._timeout_s = timeout_ms / 1000
-
-    async def confirm(self, channels: Sequence[str]) -> None:
-        """Subscribe, and wait for the server to say so for each channel."""
-        with translated():
-            async with asyncio.timeout(self._timeout_s):
-                await self._pubsub.ssubscribe(*channels)
-                for _ in channels:
-                    await self._pubsub.get_message(timeout=None)
 
     async def next(self, *, quiet_ms: int) -> bytes | None:
         """The next message's data, or None for anything else that arrived.
@@ -192,18 +187,19 @@ class Subscription:
         A connection that is silent for `quiet_ms` is asked for a sign of life, so that a half-open socket is noticed.
 
         Raises:
-            BrokerUnavailable: the connection is gone. Messages may have been missed.
+            BrokerUnavailable: the connection is gone, or another server has the channel now. Messages may have been
+                missed.
         """
         with translated():
-            message = await self._pubsub.get_message(timeout=quiet_ms / 1000)
-            if message is None:
+            push = await self._connection.read_response(timeout=quiet_ms / 1000)
+            if push is None:
                 async with asyncio.timeout(self._timeout_s):
-                    await self._pubsub.ping()
-                    message = await self._pubsub.get_message(timeout=None)
-            # A confirmation here means that redis-py reconnected behind our back: messages were missed.
-            if message["type"] == "ssubscribe":
-                raise BrokerUnavailable("the subscription's connection was replaced")
-            return message["data"] if message["type"] == "smessage" else None
+                    await self._connection.send_command("PING")
+                    push = await self._connection.read_response()
+            if push[0] == b"sunsubscribe" or not self._trusted(self._connection):
+                raise BrokerUnavailable("the channel is on another server now")
+            message: bytes | None = push[2] if push[0] == b"smessage" else None
+            return message
 
 
 @contextmanager
@@ -245,6 +241,7 @@ def _from_reply(error: Exception) -> EdgeScaleError:
         return GroupMissing("a consumer group is gone")
     if code == "OOM":
         return Overloaded("Redis is out of memory")
-    if code in _AWAY_CODES:
+    # A slot is moving key by key, and a script met one that had gone on before. It may be repeated.
+    if code in _AWAY_CODES or "non local key" in message:
         return BrokerUnavailable("Redis cannot serve now")
     return InternalError("Redis refused a command")

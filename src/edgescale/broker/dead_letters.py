@@ -127,7 +127,7 @@ class DeadLetters(LetterReader):
         await pace.turn()
         await self._pace.turn()
         partition, entry_id = letter.id.partition, letter.id.entry_id
-        keys = [self._keys.dead(partition), self._keys.task(letter.request_id)]
+        keys = [self._keys.dead(partition), self._keys.task(letter.request_id, partition)]
         keys += [self._keys.stream(partition, letter.lane), self._keys.replayed(partition, entry_id)]
         keys += self._keys.of_chain(partition, letter.lane, letter.ordering_key)
         cap = self._settings.cap_of(letter.lane) // self._keys.partitions

@@ -1,26 +1,24 @@
 """Would the server lose tasks: does it keep them as the durability profile demands? See docs/durability.md."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from edgescale.broker.connection import Connection
 from edgescale.config import Settings
 from edgescale.errors import ConfigError
 
 _REPLICA = re.compile(r"slave\d+")
 
 
-async def check_durability(connection: Connection, info: Mapping[str, str], settings: Settings) -> None:
+def check_durability(info: Mapping[str, str], policies: Iterable[str | None], settings: Settings) -> None:
     """Refuse a server that keeps less than the profile promises.
 
     Args:
-        connection: to the server.
         info: what it says of itself. Source: INFO.
+        policies: its appendfsync, in a cluster that of every primary; None where one does not say.
         settings: the profile.
 
     Raises:
         ConfigError: it keeps too little, or does not say; with the remedy.
-        BrokerUnavailable: Redis is away.
     """
     if settings.durability == "none":
         return
@@ -29,14 +27,14 @@ async def check_durability(connection: Connection, info: Mapping[str, str], sett
             "redis_url: the server keeps no append-only file, and loses tasks when it restarts; set its appendonly to "
             "yes, or set EDGESCALE_DURABILITY=none if losing tasks is acceptable"
         )
-    policy = await connection.configured("appendfsync")
-    if policy == "no":
-        raise ConfigError(
-            "redis_url: the server's appendfsync is no, and a loss of power takes up to half a minute of tasks; set it "
-            "to everysec, or set EDGESCALE_DURABILITY=none if losing tasks is acceptable"
-        )
-    if settings.durability == "strict":
-        _check_strict(policy, info, settings)
+    for policy in policies:
+        if policy == "no":
+            raise ConfigError(
+                "redis_url: the server's appendfsync is no, and a loss of power takes up to half a minute of tasks; "
+                "set it to everysec, or set EDGESCALE_DURABILITY=none if losing tasks is acceptable"
+            )
+        if settings.durability == "strict":
+            _check_strict(policy, info, settings)
 
 
 def _check_strict(policy: str | None, info: Mapping[str, str], settings: Settings) -> None:

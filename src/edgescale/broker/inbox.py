@@ -1,8 +1,11 @@
 """The inbox: how stored results find those who wait for them.
 
-A process subscribes once, before it accepts its first request, to its own result channel. A message there is only a
-wake-up: the result is read from the store. So nothing is lost when a message is: on every (re)connection, and on a
-slow timer, the stored results of all open requests are read again.
+A process subscribes once, before it accepts its first request, to its own result channel of each partition. A message
+there is only a wake-up: the result is read from the store. So nothing is lost when a message is: on every
+(re)connection, and on a slow timer, the stored results of all open requests are read again.
+
+Each partition has a subscription of its own: partitions are on different servers of a cluster, and what becomes of one,
+when its server fails or its slot moves, leaves the others alone.
 """
 
 import asyncio
@@ -31,11 +34,11 @@ class Inbox:
 
     Attributes:
         name: the channel's last part; unlike any other process's.
-        ready: set while the channel is subscribed. `lost` is its opposite; each can be waited for.
-        loops: the subscription, and the reader of stored results.
+        ready: set while the channels of all partitions are subscribed. `lost` is its opposite; each can be waited for.
+        loops: the subscriptions, and the reader of stored results.
 
     Args:
-        connection: where the result channel is subscribed.
+        connection: where the result channels are subscribed.
         broker: reads stored results and submits lost tasks again.
         keys: names of the channels.
         settings: the slow timer.
@@ -49,7 +52,8 @@ class Inbox:
         self.lost.set()
         self._connection = connection
         self._broker = broker
-        self._channels = [keys.channel(partition, self.name) for partition in range(keys.partitions)]
+        self._keys = keys
+        self._subscribed: set[int] = set()
         self._recheck_ms = settings.inbox_recheck_ms
         self._quiet_ms = min(settings.inbox_recheck_ms, QUIET_MS_MAX)
         self.loops = Loops(timeout_ms=settings.redis_timeout_ms)
@@ -83,30 +87,34 @@ class Inbox:
     async def run(self) -> None:
         """Serve until cancelled, whatever becomes of Redis."""
         async with asyncio.TaskGroup() as duties:
-            duties.create_task(self._listen())
+            for partition in range(self._keys.partitions):
+                duties.create_task(self._listen(partition))
             duties.create_task(keep_running("inbox-reader", self._read_stale, self._chance))
             duties.create_task(self._recheck_all())
 
-    async def _listen(self) -> None:
+    async def _listen(self, partition: int) -> None:
         """Subscribe, and subscribe again whenever the subscription breaks."""
         outage = Outage("inbox", self._chance)
         while True:
             try:
-                async with self._connection.subscribed(self._channels) as subscription:
+                async with self._connection.subscribed(self._keys.channel(partition, self.name)) as subscription:
                     outage.over()
-                    await self._live(subscription)
+                    await self._live(partition, subscription)
             except EdgeScaleError as error:
                 await outage.sit_out(error)
 
-    async def _live(self, subscription: Subscription) -> None:
-        """One life of the subscription."""
-        self._mark_stale(list(self._open))
-        self.lost.clear()
-        self.ready.set()
-        self._log.info(Event.INBOX_READY, inbox=self.name, open_requests=self.open_requests)
+    async def _live(self, partition: int, subscription: Subscription) -> None:
+        """One life of the partition's subscription."""
+        self._mark_stale([each for each in self._open if self._keys.partition_of(each) == partition])
+        self._subscribed.add(partition)
+        if len(self._subscribed) == self._keys.partitions:
+            self.lost.clear()
+            self.ready.set()
+        self._log.info(Event.INBOX_READY, inbox=self.name, partition=partition, open_requests=self.open_requests)
         try:
             await self._pass_on(subscription)
         finally:
+            self._subscribed.discard(partition)
             self.ready.clear()
             self.lost.set()
 

@@ -94,13 +94,17 @@ class Keys:
         """The tasks of an ordering key in a lane; without an ordering key, a name that is never used."""
         return f"{self._tags[partition]}chain:{lane}:{ordering_key}"
 
-    def task(self, request_id: str) -> str:
-        """The task's hash."""
-        return f"{self._tags[self.partition_of(request_id)]}task:{request_id}"
+    def task(self, request_id: str, partition: int | None = None) -> str:
+        """The task's hash; in the partition of its entry or letter, where there is one.
+
+        What strangers add may name no task, or one that belongs elsewhere, and a script's keys must be in one slot.
+        """
+        partition = self.partition_of(request_id) if partition is None else partition
+        return f"{self._tags[partition]}task:{request_id}"
 
     def of_entry(self, partition: int, request_id: str, lane: str) -> list[str]:
         """Task, stream and schedule: all that tells of an entry."""
-        return [self.task(request_id), self.stream(partition, lane), self.schedule(partition, lane)]
+        return [self.task(request_id, partition), self.stream(partition, lane), self.schedule(partition, lane)]
 
     def of_chain(self, partition: int, lane: str, ordering_key: str) -> list[str]:
         """Those who wait, and the chain: what a script needs to let the next one of an ordering key go."""

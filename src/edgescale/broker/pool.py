@@ -6,6 +6,7 @@ all of the rest. Packing is hiredis's.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import hiredis
@@ -14,6 +15,8 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
 from edgescale.broker.script import Argument
 
+_ASKING = hiredis.pack_command(("ASKING",))
+
 
 class Pool:
     """A few connections to one server, for one command each at a time.
@@ -21,28 +24,41 @@ class Pool:
     Args:
         connections: makes them; it is never asked for one of its own.
         size: how many commands may be on their way at once; further ones wait for their turn.
+        trusted: whether a connection still leads to where it should.
     """
 
-    def __init__(self, connections: ConnectionPool, size: int) -> None:
+    def __init__(
+        self,
+        connections: ConnectionPool,
+        size: int,
+        *,
+        trusted: Callable[[AbstractConnection], bool] = lambda _: True,
+    ) -> None:
         self._maker = connections
+        self._trusted = trusted
         self._turns = asyncio.Semaphore(size)
         # Last in, first out: the rest may fall asleep.
         self._idle: list[AbstractConnection] = []
         self._made: list[AbstractConnection] = []
         self._suspect: set[AbstractConnection] = set()
+        self._retired = False
 
-    async def exchange(self, *args: Argument) -> Any:
+    async def exchange(self, *args: Argument, asking: bool = False) -> Any:
         """Send one command and read its reply; a command that fails, or is cancelled, midway closes its connection.
+
+        Args:
+            args: the command.
+            asking: the server is to carry it out although it does not own the slot yet. Source: ASKING.
 
         Raises:
             RedisError: redis-py's, or what its connection lets through of the network's.
         """
-        [reply] = await self.exchange_all(args)
+        [reply] = await self.exchange_all(args, asking=asking)
         if isinstance(reply, foreign.ResponseError):
             raise reply
         return reply
 
-    async def exchange_all(self, *commands: tuple[Argument, ...]) -> list[Any]:
+    async def exchange_all(self, *commands: tuple[Argument, ...], asking: bool = False) -> list[Any]:
         """Send commands in one go, over one connection, and read a reply to each; as `exchange`.
 
         Returns:
@@ -52,21 +68,37 @@ class Pool:
         Raises:
             RedisError: not all replies came, and the connection is closed.
         """
-        packed = b"".join(map(_packed, commands))
+        packed = b"".join(_ASKING + _packed(each) if asking else _packed(each) for each in commands)
         async with self._turns:
             connection = self._idle.pop() if self._idle else self._make()
             try:
-                # What the server has closed while it was idle, or what still holds a part of a reply, is of no use.
-                if connection.is_connected and (connection in self._suspect or await connection.can_read()):
-                    await connection.disconnect(nowait=True)
-                self._suspect.discard(connection)
+                await self._ready(connection)
                 await connection.send_packed_command(packed, check_health=False)
-                return [await _reply(connection) for _ in commands]
+                replies = [await _reply(connection, asking=asking) for _ in commands]
+                if any(isinstance(reply, foreign.ReadOnlyError) for reply in replies):
+                    # A server that became a replica says so, and keeps the connection open.
+                    self._suspect.update((*self._idle, connection))
             except (foreign.ConnectionError, OSError):
                 self.suspect_all()
                 raise
+            else:
+                return replies
             finally:
                 self._idle.append(connection)
+                if self._retired:
+                    await connection.disconnect(nowait=True)
+
+    async def _ready(self, connection: AbstractConnection) -> None:
+        if connection.is_connected and await self._is_useless(connection):
+            await connection.disconnect(nowait=True)
+        self._suspect.discard(connection)
+        if not connection.is_connected:
+            # Not left to the command: only this asks sentinels where the primary is.
+            await connection.connect()  # type: ignore[no-untyped-call]
+
+    async def _is_useless(self, connection: AbstractConnection) -> bool:
+        """What the server has closed while it was idle, what still holds a part of a reply, what leads elsewhere."""
+        return connection in self._suspect or not self._trusted(connection) or bool(await connection.can_read())
 
     def suspect_all(self) -> None:
         """Have all idle connections made anew before they are used again.
@@ -81,12 +113,36 @@ class Pool:
         self._made.append(connection)
         return connection
 
+    async def subscribe(self, channel: str) -> AbstractConnection:
+        """A connection of the caller's own to close, on which a sharded channel is subscribed.
+
+        Raises:
+            RedisError: as `exchange`; nothing is left open.
+        """
+        connection: AbstractConnection = self._maker.make_connection()  # type: ignore[no-untyped-call]
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+            await connection.send_packed_command(_packed(("SSUBSCRIBE", channel)), check_health=False)
+            await connection.read_response()
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return connection
+
+    async def retire(self) -> None:
+        """Close the connections that are idle now, and each of the others as its command ends."""
+        self._retired = True
+        for connection in self._idle:
+            await connection.disconnect(nowait=True)
+
     async def close(self) -> None:
         """Close all connections; commands on their way fail."""
         await asyncio.gather(*(connection.disconnect() for connection in self._made))
 
 
-async def _reply(connection: AbstractConnection) -> Any:
+async def _reply(connection: AbstractConnection, *, asking: bool) -> Any:
+    if asking:
+        await connection.read_response()
     try:
         return await connection.read_response()
     except foreign.ResponseError as refusal:

@@ -74,7 +74,7 @@ class Executor:
 
     def _untimely(self, entry: Entry, envelope: Envelope) -> Settlement | GiveBack | None:
         """What becomes of a task that may not be started now: it waits, without an attempt, or has expired."""
-        now_ms = self._broker.clock.now_ms()
+        now_ms = self._broker.clocks[entry.partition].now_ms()
         if now_ms is None or not (envelope.not_before_ms or envelope.expires_ms):
             return None
         if 0 < envelope.expires_ms <= now_ms:

@@ -5,6 +5,7 @@ import asyncio
 from edgescale.broker.broker import Broker
 from edgescale.broker.connection import Connection
 from edgescale.broker.inspect import check_server
+from edgescale.broker.keys import Keys
 from edgescale.broker.reconnect import persist
 from edgescale.chance import Chance
 from edgescale.config import Settings
@@ -14,7 +15,7 @@ from edgescale.telemetry.logs import get_log
 
 
 async def until_fit(
-    connection: Connection, broker: Broker, settings: Settings, chance: Chance, stop: asyncio.Event
+    connection: Connection, keys: Keys, broker: Broker, settings: Settings, chance: Chance, stop: asyncio.Event
 ) -> bool:
     """Wait for a server that can be worked with; False when a stop was asked for before there was one.
 
@@ -28,8 +29,9 @@ async def until_fit(
         try:
             await check_server(connection, settings)
             # Before the first entry is taken: it may not be due yet.
-            asked = broker.clock.ask()
-            broker.clock.heard(await connection.now_ms(), asked)
+            for partition, clock in enumerate(broker.clocks):
+                asked = clock.ask()
+                clock.heard(await connection.now_ms(keys.dead(partition)), asked)
         except Unavailable as error:
             if not waits:
                 # Or nobody could tell a worker that waits from one that has nothing to do.

@@ -82,8 +82,8 @@ class Janitor:
         Raises:
             BrokerUnavailable: Redis is away.
         """
-        now_ms = await self._connection.now_ms()
         for partition in range(self._keys.partitions):
+            now_ms = await self._connection.now_ms(self._keys.dead(partition))
             for lane in self._lanes:
                 await self._retire(self._keys.stream(partition, lane))
             await self._forget_agents(partition, now_ms - self._retention.agents_ms)

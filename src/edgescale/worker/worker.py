@@ -100,7 +100,7 @@ class Worker:
         Raises:
             ConfigError: the server is not fit to work with.
         """
-        if not await until_fit(self._connection, self._broker, self._settings, self._chance, self._stop):
+        if not await until_fit(self._connection, self._keys, self._broker, self._settings, self._chance, self._stop):
             return
         self._takes_work = True
         on_ready(self.consumer)

@@ -6,7 +6,8 @@ from edgescale.harness.mutants.scripts import NO_SLOW_TIMER
 BROKER = "edgescale.broker.broker.Broker"
 INBOX = "edgescale.broker.inbox.Inbox"
 INTAKE = "edgescale.ingestion.intake.Intake"
-NO_REREAD_WHEN_SUBSCRIBED = Edit(f"{INBOX}._live", "        self._mark_stale(list(self._open))\n", "")
+REREAD = "        self._mark_stale([each for each in self._open if self._keys.partition_of(each) == partition])\n"
+NO_REREAD_WHEN_SUBSCRIBED = Edit(f"{INBOX}._live", REREAD, "")
 
 DOOR_MUTANTS = (
     # Accepting.
@@ -153,7 +154,7 @@ DOOR_MUTANTS = (
                 "                return await exchange\n"
                 "        except Exception as error:\n"
                 "            if isinstance(error, TimeoutError):\n"
-                "                self._pool.suspect_all()\n"
+                "                self._route.suspect_all()\n"
                 "            ours = _ours(error)\n",
                 "        now = asyncio.get_running_loop().time()\n"
                 "        if now < self.__dict__.get('_shut_until', 0):\n"
@@ -164,7 +165,7 @@ DOOR_MUTANTS = (
                 "                return await exchange\n"
                 "        except Exception as error:\n"
                 "            if isinstance(error, TimeoutError):\n"
-                "                self._pool.suspect_all()\n"
+                "                self._route.suspect_all()\n"
                 "            ours = _ours(error)\n"
                 "            if isinstance(ours, BrokerUnavailable) and not isinstance(ours, GroupMissing):\n"
                 "                self._shut_until = now + 20\n",

@@ -1,5 +1,6 @@
 """Services that write down what they see; everything else about them is real."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -200,15 +201,15 @@ class RecordingInbox(Inbox):
         super().__init__(*collaborators)
         self.recorder = recorder
         self.actor = actor
-        self._lives = 0
+        self._lives: Counter[int] = Counter()
         # Open requests of which a message came.
         self._told: set[str] = set()
 
-    async def _live(self, subscription: Subscription) -> None:
-        self._lives += 1
-        if self._lives > 1 and self.open_requests:
+    async def _live(self, partition: int, subscription: Subscription) -> None:
+        self._lives[partition] += 1
+        if self._lives[partition] > 1 and self.open_requests:
             self.recorder.mark(self.actor, "resubscribed")
-        await super()._live(subscription)
+        await super()._live(partition, subscription)
 
     def _notified(self, request_id: str) -> None:
         if request_id in self._open:
