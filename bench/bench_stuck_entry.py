@@ -163,10 +163,8 @@ async def run(tasks: int, spread: int, times_max: float) -> bool:
         packed = await full(lanes[2], min(tasks, 20 * BATCH))
     good = times <= times_max
     print(f"\none entry at the head: the stream is {times:.1f} times what it was, {times_max:g} allowed")
-    print(
-        f"one of every {spread}: {apiece:,.0f} bytes for each that stays, {apiece / packed:.1f} times as many as in a"
-    )
-    print(f"stream from which nothing was deleted ({packed:,.0f} bytes for each)")
+    print(f"one of every {spread}: it takes {apiece:,.0f} bytes for each that stays")
+    print(f"nothing deleted: {packed:,.0f} bytes for each, {apiece / packed:.1f} times less")
     return good
 
 
