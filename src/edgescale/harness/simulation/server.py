@@ -82,6 +82,7 @@ class RedisServer:
         self.places = PLACES
         self._network = network
         self._recorder = recorder
+        self._behind_ms = 0
         self._listen()
 
     def _listen(self) -> None:
@@ -95,9 +96,12 @@ class RedisServer:
 
     @property
     def loss_window_ms(self) -> int:
-        """How much of what was written a loss of power or a failover may take, at most; the replica being there."""
+        """How much of what was written a loss of power or a failover may take, at most.
+
+        A replica that had been cut off when the server ended was behind by as long as that.
+        """
         synced_ms = {"always": 0, "everysec": EVERYSEC_MS, "no": 30_000}[self.model.log.policy]
-        return max(synced_ms, self.model.log.replica_lag_ms)
+        return max(synced_ms, self.model.log.replica_lag_ms, self._behind_ms)
 
     def stop(self) -> bool:
         """End the process; connections are closed. False when it did not run."""
@@ -106,6 +110,9 @@ class RedisServer:
         self.watch.went_away()
         self._network.close_listener(REDIS, PORT)
         self.model.stop()
+        log = self.model.log
+        behind_us = log.now_us - log.first_lost_us(self.model.kept["replicated"])
+        self._behind_ms = max(self._behind_ms, -(-behind_us // 1000))
         return True
 
     async def start(self, *, keep: Kept, loading_ms: int) -> None:
