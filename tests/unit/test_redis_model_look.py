@@ -29,7 +29,7 @@ def test_each_change_is_told_as_the_command_that_repeats_it() -> None:
 
 def test_what_a_script_changes_is_told_at_once() -> None:
     _, client, units = watched()
-    client.run("submit", ["t", "s"], ["g", "id", "text", "text", "d", "", 10, "box", "envelope"])
+    client.run("submit", ["t", "s", "w", "c"], ["g", "id", "text", "text", "d", "", "", 10, "box", "envelope"])
     assert [[words[:2] for words in unit] for unit in units] == [[(b"XADD", b"s"), (b"HSET", b"t")]]
 
 
