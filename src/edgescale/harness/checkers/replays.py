@@ -43,7 +43,7 @@ class Replays:
 
 
 def _after_its_wait(history: History, replay: Event) -> str:
-    """The entry of a dead letter that had to wait for its turn when it was put back; empty where there never was one."""
+    """The entry of a dead letter that had to wait for its turn when it was put back; empty where there was none."""
     later = (event for event in history.about(replay.request_id) if event.index > replay.index)
     return next((event.text("entry") for event in later if event.operation == "add"), "")
 
