@@ -45,6 +45,17 @@ def test_a_task_may_be_replayed_again_after_it_was_buried_again() -> None:
     assert broken(replayed(story).final("r1")) == set()
 
 
+def test_one_that_is_put_back_behind_others_of_its_key_gets_its_entry_later() -> None:
+    def waited(story: Story) -> Story:
+        return story.tell("redis", "turn", "r1", lane="text", place="9-0").add("r1").deliver("r1").settle("r1")
+
+    story = buried().tell("redis", "wait", "r1", lane="text", place="9-0", why="replayed")
+    story = waited(story.tell("redis", "replay", "r1", lane="text", letter="0-1-0"))
+
+    assert broken(story.final("r1")) == set()
+    assert "P2 queued_twice" in broken(waited(buried()))
+
+
 def test_without_a_replay_it_may_not() -> None:
     story = buried().add("r1").deliver("r1", TWO).handle("r1", TWO).after(2_000).settle("r1", TWO)
 

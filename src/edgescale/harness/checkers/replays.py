@@ -20,11 +20,13 @@ class Replays:
     def __init__(self, history: History) -> None:
         self._all: dict[str, list[Event]] = {}
         self._right: dict[str, list[Event]] = {}
+        self._made: set[tuple[str, str]] = set()
         stores, losses = history.view(Entries).stores, history.view(Losses)
         for event in history.named("replay"):
             ends = [store for store in stores.get(event.request_id, ()) if store.index < event.index]
             if _right(event, ends, self._right.get(event.request_id, ()), losses):
                 self._right.setdefault(event.request_id, []).append(event)
+                self._made.add((event.request_id, event.text("entry") or _after_its_wait(history, event)))
             self._all.setdefault(event.request_id, []).append(event)
 
     def between(self, request_id: str, earlier: Span, later: Span) -> bool:
@@ -37,7 +39,13 @@ class Replays:
 
     def made(self, began: Event) -> bool:
         """Whether an entry, by the event that it began with, is there because of a right replay."""
-        return any(event.text("entry") == began.text("entry") for event in self._right.get(began.request_id, ()))
+        return (began.request_id, began.text("entry")) in self._made
+
+
+def _after_its_wait(history: History, replay: Event) -> str:
+    """The entry of a dead letter that had to wait for its turn when it was put back; empty where there was none."""
+    later = (event for event in history.about(replay.request_id) if event.index > replay.index)
+    return next((event.text("entry") for event in later if event.operation == "add"), "")
 
 
 def _right(event: Event, ends: Sequence[Event], before: Sequence[Event], losses: Losses) -> bool:

@@ -111,13 +111,12 @@ class Watch:
         for place in sorted(moved, reverse=True):
             self._compare(place, "replayed" if marks else self.why, entries=self._kept(place))
         for place in sorted(moved):
-            self._compare(place, "replayed" if marks else self.why)
-            self._replayed(place, marks)
+            self._replayed(place, self._compare(place, "replayed" if marks else self.why), marks)
 
-    def _replayed(self, place: Place, marks: Mapping[bytes, str]) -> None:
-        """Dead letters that became entries of this stream."""
-        for entry, request_id in self._known[place].items() if marks else ():
-            text = id_text(entry)
+    def _replayed(self, place: Place, entries: Sequence[int], marks: Mapping[bytes, str]) -> None:
+        """Of the entries that are new in this stream, those that were dead letters."""
+        for entry in entries:
+            text, request_id = id_text(entry), self._known[place][entry]
             if text in marks:
                 # What is stored of it from here on is another end, and not the repetition of one.
                 self._recorder.stored.discard(request_id)
@@ -139,17 +138,18 @@ class Watch:
             self._compare(place, "lost", entries={})
         self._note("lost", what="all")
 
-    def _compare(self, place: Place, why: str, entries: "dict[int, Any] | None" = None) -> None:
-        """Write down what was added to a stream and what was deleted since it was seen last."""
+    def _compare(self, place: Place, why: str, entries: "dict[int, Any] | None" = None) -> Sequence[int]:
+        """Write down what was added to a stream and what was deleted since it was seen last; what was added."""
         present = self._entries(place) if entries is None else entries
         known = self._known.setdefault(place, {})
         added, deleted = _MOVES[place[0]]
         for entry in [entry for entry in known if entry not in present]:
             self._entry(deleted, place, entry, known.pop(entry), why)
-        for entry, fields in present.items():
-            if entry not in known:
-                known[entry] = _request_id(entry, fields)
-                self._entry(added, place, entry, known[entry], why)
+        new = [entry for entry in present if entry not in known]
+        for entry in new:
+            known[entry] = _request_id(entry, present[entry])
+            self._entry(added, place, entry, known[entry], why)
+        return new
 
     def _entries(self, place: Place) -> dict[int, Any]:
         family, *where = place
