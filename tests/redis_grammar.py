@@ -13,20 +13,19 @@ from tests.redis_twins import SESSIONS, Ref, Word
 T = TypeVar("T")
 Command: TypeAlias = list[Word]
 NAMES = (
-    *(
-        "submit",
-        "settle",
-        "renew",
-        "give_back",
-        "reclaim",
-        "lookup",
-        "locate",
-        "cancel",
-        "beat",
-        "retire",
-        "letters",
-        "replay",
-    ),
+    "submit",
+    "settle",
+    "renew",
+    "give_back",
+    "reclaim",
+    "unheard",
+    "lookup",
+    "locate",
+    "cancel",
+    "beat",
+    "retire",
+    "letters",
+    "replay",
 )
 SCRIPTS = {name: Script.load(name) for name in NAMES}
 SHORT_MS = 20
@@ -514,6 +513,7 @@ def lease(c: Chooser) -> Command:
                 [key, b"due"],
                 [c.pick(GROUPS), owner, c.pick([b"0", b"200000000"]), b"0-0", wrong(c, number(c, 1, 3))],
             ),
+            run("unheard", [key, b"due"], [c.pick(GROUPS), owner, c.pick([b"0-0", some_entry(c)]), number(c, 1, 3)]),
             run("retire", [key], [c.pick(GROUPS), c.pick([b"0", b"200000000"])]),
             run("lookup", [c.pick(TASKS), c.pick(TASKS)], [c.pick([b"", b"n0"]), b"box"]),
             run("locate", [task, key, *CHAIN], [c.pick(GROUPS), b"id-" + task, lane, ordering_key(c)]),

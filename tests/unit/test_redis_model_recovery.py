@@ -14,7 +14,7 @@ SECOND_MS = 1_000
 def with_work(client: Client) -> None:
     """A task that a worker holds, and a record that expires."""
     client.do("XGROUP", "CREATE", "s", "g", 0, "MKSTREAM")
-    client.run("submit", ["t", "s"], ["g", "id", "text", "text", "d", "", 10, "box", "envelope"])
+    client.run("submit", ["t", "s", "w", "c"], ["g", "id", "text", "text", "d", "", "", 10, "box", "envelope"])
     client.do("XREADGROUP", "GROUP", "g", "c1", "STREAMS", "s", ">")
     client.do("SET", "k", "v", "PX", 10_000)
 

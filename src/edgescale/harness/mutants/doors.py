@@ -50,8 +50,9 @@ DOOR_MUTANTS = (
         (
             Edit(
                 f"{BROKER}.submit",
-                "        envelope = submission.envelope\n",
-                "        await self.room(submission.lane)\n        envelope = submission.envelope\n",
+                "        item = (submission, inbox, submission.envelope.encode())\n",
+                "        await self.room(submission.lane)\n"
+                "        item = (submission, inbox, submission.envelope.encode())\n",
             ),
             Edit(
                 f"{BROKER}._flush_submits",
