@@ -92,7 +92,8 @@ SETTINGS: dict[str, Setting] = {
 def table() -> dict[tuple[str, str], str]:
     """The document's cells, by row and column."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    lines = [line for line in text.partition("## Sending a request again")[2].splitlines() if line.startswith("|")]
+    section = text.partition("## Sending a request again")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
     heads, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {(row[0], head): cell for row in rows for head, cell in zip(heads[1:], row[1:], strict=True)}
 
