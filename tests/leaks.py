@@ -9,6 +9,8 @@ from tests.support import Rig
 # By family. Every other key of ours must expire.
 KEPT: Mapping[str, str] = {
     "stream": "holds what is queued and running, and its group; a settled entry is deleted",
+    "waiting": "holds those behind another one of their ordering key; one goes with its turn, the stream stays as a lane's",
+    "chain": "the open tasks of an ordering key; a line goes with its task, and the key with the last line",
     "schedule": "holds what waits; a line goes with its entry, and the key with the last line",
     "dead": "holds dead letters, which are removed when they are old: `dead_letter_retention_ms`",
     "agents": "the index of agents, whose lines are removed after silence: `agent_retention_ms`",
