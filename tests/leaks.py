@@ -9,7 +9,7 @@ from tests.support import Rig
 # By family. Every other key of ours must expire.
 KEPT: Mapping[str, str] = {
     "stream": "holds what is queued and running, and its group; a settled entry is deleted",
-    "waiting": "holds those behind another one of their ordering key; one goes with its turn, the stream stays as a lane's",
+    "waiting": "holds those behind another one of their key; one goes with its turn, the stream stays as a lane's",
     "chain": "the open tasks of an ordering key; a line goes with its task, and the key with the last line",
     "schedule": "holds what waits; a line goes with its entry, and the key with the last line",
     "dead": "holds dead letters, which are removed when they are old: `dead_letter_retention_ms`",
@@ -31,7 +31,8 @@ return found
 
 async def leaked(rig: Rig) -> list[str]:
     """Keys that do not expire and that the design has no reason to keep."""
-    rows = await rig.connection.command("EVAL", _LASTING, 0)
+    replies = await rig.connection.everywhere("EVAL", _LASTING, 0)
+    rows = [row for reply in replies for row in reply]
     lasting = {key.decode(errors="replace"): state.decode(errors="replace") for key, state in rows}
     return sorted(key for key, state in lasting.items() if not _may_stay(key, state))
 
