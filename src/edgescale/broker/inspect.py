@@ -24,17 +24,21 @@ async def check_server(connection: Connection, settings: Settings) -> None:
             durability profile says.
         BrokerUnavailable: Redis is away.
     """
-    replies = await connection.everywhere("INFO")
-    policies = [] if settings.durability == "none" else await connection.configured("appendfsync")
-    for reply in replies:
-        info = dict(line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)
+    replies = [_facts(reply.decode()) for reply in await connection.everywhere("INFO")]
+    for info in replies:
         _check_mode(connection.url, info)
         _check_fitness(info, settings)
+    policies = [] if settings.durability == "none" else await connection.configured("appendfsync")
+    for info in replies:
         check_durability(info, policies, settings)
     keys = Keys(settings.partitions)
     homes = {await connection.home(keys.dead(partition)) for partition in range(keys.partitions)}
     if len(homes) < len(replies):
         get_log().warning(Event.PRIMARIES_IDLE, primaries=len(replies), used=len(homes), partitions=keys.partitions)
+
+
+def _facts(reply: str) -> dict[str, str]:
+    return dict(line.split(":", 1) for line in reply.splitlines() if ":" in line)
 
 
 def _check_mode(url: str, info: Mapping[str, str]) -> None:
