@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.support_history import ONE, TWO, Story, broken
 
 
@@ -112,6 +114,16 @@ def test_but_where_its_task_has_ended_already() -> None:
     story.begin(ONE, "handle", "k:1", entry=story.entry("k:1"), attempt=1, consumer=ONE)
     story.cancel("k:1").submit("k:2", ordering_key="k").accept("k:2").deliver("k:2", TWO).handle("k:2", TWO)
     story.end(ONE, "handle", "k:1")
+
+    assert not {rule for rule in broken(story) if rule.startswith("P10")}
+
+
+@pytest.mark.parametrize("first", ["k:1", "k:2"])
+def test_or_where_redis_lost_the_entry_before_its_worker_was_told_of_it(first: str) -> None:
+    story = Line.of("k:1").tell("redis", "lost", what="all").delete("k:1", why="lost")
+    story.submit("k:2", ordering_key="k").accept("k:2").deliver("k:2", TWO).deliver("k:1")
+    for request_id, worker in sorted([("k:1", ONE), ("k:2", TWO)], reverse=first == "k:2"):
+        story.begin(worker, "handle", request_id, entry=story.entry(request_id), attempt=1, consumer=worker)
 
     assert not {rule for rule in broken(story) if rule.startswith("P10")}
 

@@ -127,5 +127,13 @@ def _at_work(history: History, earlier: Call, later: Call) -> bool:
         return False
     lives = (event for event in history.about(earlier.request_id) if event.operation in {"store", "wait", "add"})
     last = [event.operation for event in lives if event.index < later.start.index][-1:]
-    lost = history.view(Losses).any_in(Span(earlier.start.time_ns, later.start.time_ns))
-    return last != ["store"] and not lost
+    # Lost before it was begun, too: a worker may be told of an entry that is not there any more.
+    known_ns = min(_added_ns(history, earlier), _added_ns(history, later))
+    return last != ["store"] and not history.view(Losses).any_in(Span(known_ns, later.start.time_ns))
+
+
+def _added_ns(history: History, call: Call) -> int:
+    """When the entry that a handler works on came into the stream; as far as is known, when the handler began."""
+    entry = call.start.text("entry")
+    added = (event for event in history.about(call.request_id) if event.operation == "add")
+    return min((event.time_ns for event in added if event.text("entry") == entry), default=call.start.time_ns)
