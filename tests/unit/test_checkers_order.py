@@ -118,6 +118,15 @@ def test_but_where_its_task_has_ended_already() -> None:
     assert not {rule for rule in broken(story) if rule.startswith("P10")}
 
 
+def test_or_where_its_worker_has_died_even_when_its_task_is_replayed() -> None:
+    story = Line.of("k:1").deliver("k:1")
+    story.begin(ONE, "handle", "k:1", entry=story.entry("k:1"), attempt=1, consumer=ONE).nemesis("crash", ONE)
+    story.store("k:1", "dead_lettered").delete("k:1").replay("k:1").delete("k:1")
+    story.submit("k:2", ordering_key="k").accept("k:2").deliver("k:2", TWO).handle("k:2", TWO)
+
+    assert not {rule for rule in broken(story) if rule.startswith("P10")}
+
+
 @pytest.mark.parametrize("first", ["k:1", "k:2"])
 def test_or_where_redis_lost_the_entry_before_its_worker_was_told_of_it(first: str) -> None:
     story = Line.of("k:1").tell("redis", "lost", what="all").delete("k:1", why="lost")

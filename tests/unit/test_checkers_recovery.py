@@ -83,10 +83,21 @@ def test_where_nothing_is_disturbed_everything_is_available(reason: str) -> None
     assert broken(story) == {"P8 not_available"}
 
 
-@pytest.mark.parametrize(("left_ms", "rules"), [(30, set()), (60, {"P8 not_available"})])
-def test_who_leaves_no_time_for_a_round_trip_may_be_told_that_nobody_answered(left_ms: int, rules: set[str]) -> None:
+@pytest.mark.parametrize(
+    ("patience_ms", "used_ms", "rules"),
+    [
+        (990, 0, set()),
+        (1_060, 0, {"P8 not_available"}),
+        (1_060, 1_020, set()),
+        (5_000, 1_020, {"P8 not_available"}),
+    ],
+)
+def test_who_leaves_no_time_for_a_round_trip_may_be_told_that_nobody_answered(
+    patience_ms: int, used_ms: int, rules: set[str]
+) -> None:
     story = Story().cast().after(9_000).task("r2")
-    story.submit("r1", deadline_ns=int((story.now_ms + left_ms) * 1_000_000)).unclear("r1", "BROKER_UNAVAILABLE")
+    story.submit("r1", deadline_ns=int((story.now_ms + patience_ms) * 1_000_000))
+    story.after(used_ms).unclear("r1", "BROKER_UNAVAILABLE")
 
     assert broken(story.final("r2")) == rules
 

@@ -105,8 +105,10 @@ def _replica_faults(rng: Random, redis: dict[str, Option], load_ms: int) -> list
     """Where there are replicas, what tells whether anybody waited for them: one is behind, and takes over."""
     if "replicas" not in redis:
         return []
-    drawn = [name for name in ("replica_away", "replica_away", "failover") if rng.random() < 2 / 3]
-    return [FAULTS[name].draw(rng, name, until_ms=load_ms, targets=["redis", "replica"]) for name in drawn]
+    drawn = [name for name in ("replica_away", "failover") if rng.random() < 2 / 3]
+    faults = [FAULTS[name].draw(rng, name, until_ms=load_ms, targets=["redis", "replica"]) for name in drawn]
+    # While nobody acknowledges nothing is accepted: a replica that is away all the time would leave nothing to judge.
+    return [replace(fault, for_ms=min(fault.for_ms, load_ms // 3)) for fault in faults]
 
 
 def _sorted(faults: list[Fault]) -> tuple[Fault, ...]:

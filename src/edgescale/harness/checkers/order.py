@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from edgescale.harness.checkers.base import Case, Verdict
 from edgescale.harness.checkers.calls import Call, paired
+from edgescale.harness.checkers.faults import Lives
 from edgescale.harness.checkers.losses import Losses
 from edgescale.harness.checkers.spans import Span
 from edgescale.harness.history import Event, History
@@ -123,7 +124,8 @@ def _overlaps(case: Case, history: History) -> None:
 
 def _at_work(history: History, earlier: Call, later: Call) -> bool:
     """Whether the earlier handler was still at work when the later one began, and nothing explains it."""
-    if earlier.end is not None and earlier.end.index < later.start.index:
+    end = earlier.end or history.view(Lives).crashes.get(earlier.start.actor)
+    if end is not None and end.index < later.start.index:
         return False
     lives = (event for event in history.about(earlier.request_id) if event.operation in {"store", "wait", "add"})
     last = [event.operation for event in lives if event.index < later.start.index][-1:]
