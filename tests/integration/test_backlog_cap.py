@@ -119,16 +119,15 @@ async def test_racing_submitters_and_workers_keep_every_accepted_task(server: Se
         assert await rig.backlog() == 0
 
 
-async def test_room_is_refused_only_when_every_partition_is_full(server: Server) -> None:
+async def test_room_is_refused_where_the_partition_of_the_id_is_full(server: Server) -> None:
     async with open_rig(server.url, lane_cap=4, partitions=2) as rig:
-        await rig.broker.room(LANE)
         names = [f"r{number}" for number in range(20)]
-        full = [name for name in names if rig.keys.partition_of(name) == 0][:2]
-        await rig.submit(*full)
-        await rig.broker.room(LANE)
-        await rig.submit(*[name for name in names if rig.keys.partition_of(name) == 1][:2])
+        here, there = ([name for name in names if rig.keys.partition_of(name) == number] for number in (0, 1))
+        await rig.broker.room(LANE, here[2])
+        await rig.submit(*here[:2])
         with pytest.raises(LaneFull):
-            await rig.broker.room(LANE)
+            await rig.broker.room(LANE, here[2])
+        await rig.broker.room(LANE, there[0])
 
 
 async def test_a_server_without_memory_refuses_a_batch_as_a_whole_and_still_settles(

@@ -154,11 +154,11 @@ async def test_those_who_wait_count_against_the_cap(server: Server) -> None:
             with pytest.raises(LaneFull):
                 await small.broker.submit(refused)
         with pytest.raises(LaneFull):
-            await small.broker.room(LANE)
+            await small.broker.room(LANE, "r1")
         [status] = await LaneInspector(small.connection, small.keys, small.settings).lanes([LANE])
         assert (status.backlog, status.running) == (3, 0)
         await settle_one(small)
-        await small.broker.room(LANE)
+        await small.broker.room(LANE, "r1")
         assert (await small.broker.submit(submission("r1"))).accepted
 
 

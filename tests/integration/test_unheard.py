@@ -51,6 +51,21 @@ async def test_what_waits_for_its_time_is_left_alone(rig: Rig) -> None:
     assert await found(rig) == []
 
 
+async def test_what_failed_once_and_waits_for_a_moment_is_left_alone(rig: Rig) -> None:
+    [entry] = await rig.submit_and_take("r1")
+    assert await rig.broker.give_back(ME, GiveBack(entry, "r1", delay_ms=50, deliveries=1, reason="NOT_YET"))
+    assert await found(rig) == []
+    claimed: list[int] = []
+
+    async def claim() -> bool:
+        _, entries = await rig.broker.reclaim(0, LANE, OTHER, cursor="0-0", count=1)
+        claimed.extend(entry.deliveries for entry in entries)
+        return bool(claimed)
+
+    await eventually(claim)
+    assert claimed == [2], "and is tried again when it is due"
+
+
 async def test_there_is_nothing_unheard_of_without_a_group_and_in_what_was_taken_away(rig: Rig) -> None:
     assert await found(rig) == []
     [entry] = await rig.submit_and_take("r1")

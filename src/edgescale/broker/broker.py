@@ -89,20 +89,20 @@ class Broker:
             args += [envelope.file_id, envelope.ordering_key, cap, inbox, encoded]
         return await self._connection.run(self._scripts["submit"], keys, args)
 
-    async def room(self, lane: str) -> None:
-        """Refuse early when every partition of the lane is at its cap, before a caller sends a large body.
+    async def room(self, lane: str, request_id: str) -> None:
+        """Refuse early when the lane is at its cap where the id belongs, before a caller sends a large body.
 
         Raises:
             LaneFull: there is no room now. That there is room says nothing of later: submit decides.
         """
         cap = self._settings.cap_of(lane)
-        both = [self._keys.backlog(partition, lane) for partition in range(self._keys.partitions)]
+        streams = self._keys.backlog(self._keys.partition_of(request_id), lane)
 
-        async def backlogs() -> list[int]:
-            return [sum([await self._connection.command("XLEN", stream) for stream in streams]) for streams in both]
+        async def backlog() -> int:
+            return sum([await self._connection.command("XLEN", stream) for stream in streams])
 
         patience_ms = self._settings.redis_patience_ms
-        if min(await persist(backlogs, self._chance, patience_ms=patience_ms)) >= cap // len(both):
+        if await persist(backlog, self._chance, patience_ms=patience_ms) >= cap // self._keys.partitions:
             raise LaneFull(lane, cap=cap)
 
     async def lookup(self, request_id: str, *, inbox: str = "") -> TaskRecord | None:

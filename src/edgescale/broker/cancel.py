@@ -11,12 +11,14 @@ from edgescale.broker.reconnect import persist
 from edgescale.broker.script import Argument, Script
 from edgescale.chance import Chance
 from edgescale.config import Settings
-from edgescale.errors import NotFound
+from edgescale.errors import InternalError, NotFound
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
 
 # Stand in the record of a cancelled task, for programs and for people.
 REASON, MESSAGE = "CANCELLED", "a caller asked for it"
+# How often a record is read again that was another one when its task was to be ended.
+ROUNDS_MAX = 10
 
 
 class Canceller:
@@ -65,7 +67,9 @@ class Canceller:
         """Read the records first, for they tell which keys a cancellation needs."""
         answers: dict[str, Any] = {}
         asked = list(dict.fromkeys(request_ids))
-        while asked:
+        for _ in range(ROUNDS_MAX):
+            if not asked:
+                break
             keys = [self._keys.task(request_id) for request_id in asked]
             answers |= zip(asked, await self._connection.run(self._lookup, keys, [""] * len(keys)), strict=True)
             records = [TaskRecord.parse(request_id, answers[request_id]) for request_id in asked if answers[request_id]]
@@ -73,6 +77,8 @@ class Canceller:
             answers |= (ended := await self._end(partition, records))
             # What was not ended was lost in between, and maybe accepted anew: its record is another one.
             asked = [request_id for request_id, flat in ended.items() if not flat]
+        if asked:
+            raise InternalError(f"the records of {len(asked)} tasks tell of no entry that could be taken out")
         return [answers[request_id] for request_id in request_ids]
 
     async def _end(self, partition: int, records: Sequence[TaskRecord]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class ClusterRoute:
                 await self._topology.learn(known, first=node)
             except foreign.AskError as ask:
                 node, asking = named(ask.host, ask.port, node), True
-            except (foreign.ConnectionError, foreign.ClusterDownError, OSError):
+            except (foreign.ConnectionError, foreign.TimeoutError, foreign.ClusterDownError, OSError):
                 self._topology.doubt(node)
                 raise
             except asyncio.CancelledError:

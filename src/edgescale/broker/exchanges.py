@@ -28,7 +28,7 @@ async def run_script(
         if isinstance(reply, foreign.ResponseError):
             raise reply
     if fence is not None and behind:
-        fence.passed(replies[-1])
+        fence.passed(keys[0], replies[-1])
     return replies[0]
 
 

@@ -34,7 +34,7 @@ class Fence:
 
     replicas: int
     timeout_ms: int
-    _behind: bool = field(default=False, init=False)
+    _behind: set[str] = field(default_factory=set, init=False)
 
     @classmethod
     def of(cls, settings: Settings) -> "Fence | None":
@@ -56,16 +56,20 @@ class Fence:
             return []
         return [("EVAL", BODY, 1, fence_of(key), LIVES_MS), ("WAIT", self.replicas, self.timeout_ms)]
 
-    def passed(self, acknowledged: int) -> None:
+    def passed(self, key: str, acknowledged: int) -> None:
         """Take the reply of WAIT.
+
+        Args:
+            key: as it was given to `behind`.
+            acknowledged: by so many replicas.
 
         Raises:
             BrokerUnavailable: too few; what was done may be lost yet, or may stay.
         """
-        behind = acknowledged < self.replicas
-        if behind is not self._behind:
-            # Once per outage, or each call would have a line of its own.
-            self._behind = behind
+        behind, fence = acknowledged < self.replicas, fence_of(key)
+        if behind is not (fence in self._behind):
+            # Once per outage and partition, or each call would have a line of its own.
+            self._behind ^= {fence}
             figures = {"acknowledged": acknowledged, "replicas_min": self.replicas}
             if behind:
                 get_log().warning(Event.REPLICAS_BEHIND, **figures)

@@ -78,7 +78,7 @@ class Pool:
                 if any(isinstance(reply, foreign.ReadOnlyError) for reply in replies):
                     # A server that became a replica says so, and keeps the connection open.
                     self._suspect.update((*self._idle, connection))
-            except (foreign.ConnectionError, OSError):
+            except (foreign.ConnectionError, foreign.TimeoutError, OSError):
                 self.suspect_all()
                 raise
             else:
@@ -141,8 +141,9 @@ class Pool:
 
 
 async def _reply(connection: AbstractConnection, *, asking: bool) -> Any:
-    if asking:
-        await connection.read_response()
+    if asking and isinstance(refused := await _reply(connection, asking=False), foreign.ResponseError):
+        await _reply(connection, asking=False)
+        return refused
     try:
         return await connection.read_response()
     except foreign.ResponseError as refusal:

@@ -144,7 +144,7 @@ class Intake:
         file_id = self._chance.new_id()
         listens_until = None if wait_s is None else self._now() + wait_s
         with bound_ids(request_id=request_id, file_id=file_id):
-            await within(patience_for(wait_s, self._settings) / 1000, self._broker.room(FILE))
+            await within(patience_for(wait_s, self._settings) / 1000, self._broker.room(FILE, request_id))
             reference = await self._store_file(file_id, metadata, chunks)
             submission = of_file(reference, schedule=schedule, **ids)
             give_up = self._give_up(listens_until)

@@ -79,6 +79,10 @@ class Deliveries:
                 return True
         return False
 
+    def has(self, entry: Entry) -> bool:
+        """Whether the entry is in flight, be it lost or on its way back."""
+        return any(_key(delivery.entry) == _key(entry) for delivery in self)
+
     def start(self, entry: Entry, places: Places, asked: "asyncio.Future[bool] | None" = None) -> None:
         """Begin with a delivery, in one place that the caller has taken; the place is freed at its end.
 

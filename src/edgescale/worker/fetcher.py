@@ -62,7 +62,8 @@ class Fetcher:
             BrokerUnavailable: Redis is away.
         """
         with self._progress.waiting():
-            taken = await self._places.take(BATCH_MAX)
+            # A server that may be silent still is asked with one place: the others are for those that answer.
+            taken = await self._places.take(BATCH_MAX if self._doubtful_until_s is None else 1)
         if taken and not await self._fetch(taken):
             # Only one slot is kept while waiting, so that reclaimed entries find room in the others.
             await self._fetch_first()
@@ -115,7 +116,10 @@ class Fetcher:
     async def _unheard(self, now_s: float, count: int) -> list[Entry]:
         if self._doubtful_until_s is None:
             return []
-        entries = await self._broker.unheard.find(*self._place, after=self._last, count=count)
-        if not entries and now_s > self._doubtful_until_s:
+        found = await self._broker.unheard.find(*self._place, after=self._last, count=count)
+        if found:
+            self._last = found[-1].entry_id
+        elif now_s > self._doubtful_until_s:
             self._doubtful_until_s = None
-        return entries
+        # What is in flight here was heard of; when it is on its way back, a second start would be beside the first.
+        return [entry for entry in found if not self._deliveries.has(entry)]

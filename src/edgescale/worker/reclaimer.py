@@ -58,6 +58,7 @@ class Reclaimer:
         self._stop = stop
         self._progress = progress
         self._cursor = START
+        self._doubtful = False
         self._log = get_log()
 
     async def step(self) -> None:
@@ -73,15 +74,17 @@ class Reclaimer:
     async def _claim_some(self) -> bool:
         """Claim once; True when the sweep has not come to the list's end."""
         with self._progress.waiting():
-            taken = await self._places.take(BATCH_MAX)
+            # A server that may be silent still is asked with one place: the others are for those that answer.
+            taken = await self._places.take(1 if self._doubtful else BATCH_MAX)
         if not taken:
             return False
-        started = 0
+        started, self._doubtful = 0, True
         try:
             self._cursor, entries = await self._broker.reclaim(
                 self._partition, self._lane, self._consumer, cursor=self._cursor, count=taken
             )
             self._progress.note()
+            self._doubtful = False
             for entry in entries:
                 # Our own entry, whose renewal came too late: the claim has renewed it, and it is running already.
                 if self._deliveries.adopt(entry):

@@ -19,7 +19,9 @@ for item = 1, #KEYS / 3 do
   local consumer, entry, attempt, delay_ms, deliveries, reason, message = unpack(ARGV, 7 * item - 4, 7 * item + 2)
   -- A call that is repeated finds the count that it has left.
   if owned(stream, group, consumer, entry, attempt) or owned(stream, group, consumer, entry, deliveries) then
-    if tonumber(delay_ms) > lease_ms then
+    -- An attempt that failed as the first one looks like an entry that was never heard of (see unheard): the schedule
+    -- tells them apart.
+    if tonumber(delay_ms) > lease_ms or (reason ~= '' and deliveries == '1') then
       redis.call('ZADD', schedule, now_ms() + delay_ms, entry)
     end
     local idle_ms = math.max(lease_ms - delay_ms, 0)

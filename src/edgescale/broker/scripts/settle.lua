@@ -80,7 +80,9 @@ for item = 1, (#KEYS - 1) / 5 do
     redis.call('XDEL', stream, entry)
     redis.call('ZREM', schedule, entry)
     if ordering_key ~= '' then
-      leave(stream, waiting, chain, request_id .. ' ' .. entry)
+      -- The first one is known by its entry: one that names no task stands there under another name after a replay.
+      local first, _, _, id = first_of(chain)
+      leave(stream, waiting, chain, id == entry and first or request_id .. ' ' .. entry)
     end
   end
   if replies[item] ~= 'lost' then

@@ -51,7 +51,7 @@ DOOR_MUTANTS = (
             Edit(
                 f"{BROKER}.submit",
                 "        item = (submission, inbox, submission.envelope.encode())\n",
-                "        await self.room(submission.lane)\n"
+                "        await self.room(submission.lane, submission.envelope.request_id)\n"
                 "        item = (submission, inbox, submission.envelope.encode())\n",
             ),
             Edit(

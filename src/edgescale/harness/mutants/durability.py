@@ -34,6 +34,12 @@ DURABILITY_MUTANTS = (
         "short_count_taken",
         "P1",
         "Replicas are waited for, and how many had acknowledged when the time was up is not looked at.",
-        (Edit("edgescale.broker.fence.Fence.passed", "behind = acknowledged < self.replicas", "behind = False"),),
+        (
+            Edit(
+                "edgescale.broker.fence.Fence.passed",
+                "= acknowledged < self.replicas,",
+                "= False,",
+            ),
+        ),
     ),
 )

@@ -8,7 +8,13 @@ ORDER_MUTANTS = (
         "next_one_not_let_go",
         "P10",
         "When a task has ended, the next one of its key stays where it waits.",
-        (Edit("settle", "      leave(stream, waiting, chain, request_id .. ' ' .. entry)\n", ""),),
+        (
+            Edit(
+                "settle",
+                "      leave(stream, waiting, chain, id == entry and first or request_id .. ' ' .. entry)\n",
+                "",
+            ),
+        ),
     ),
     # Seen as above, with three tasks of one key.
     Mutant(

@@ -18,10 +18,10 @@ class RecordingFence(Fence):
         """One with the same figures; None for none."""
         return None if fence is None else cls(recorder, actor, fence.replicas, fence.timeout_ms)
 
-    def passed(self, acknowledged: int) -> None:
+    def passed(self, key: str, acknowledged: int) -> None:
         """As the fence's; marks an acknowledgement that came in the end."""
         missed, self._missed = self._missed, True
-        super().passed(acknowledged)
+        super().passed(key, acknowledged)
         self._missed = False
         if missed:
             self.recorder.mark(self.actor, "acknowledged_late")
