@@ -287,6 +287,22 @@ async def test_a_dead_letter_whose_chain_is_empty_is_put_back_into_the_stream(ri
     await rig.broker.settle("worker-1", settlement(entry))
 
 
+async def test_an_entry_without_a_name_lets_the_next_one_go_after_its_replay(rig: Rig) -> None:
+    stream = rig.keys.stream(0, LANE)
+    await rig.connection.command("XADD", stream, "*", "ordering_key", "a", "what", "is this")
+    [stranger] = await rig.take()
+    named = f"entry-{stranger.entry_id}"
+    buried = Settlement(stranger, named, "", "dead_lettered", reason="ENVELOPE")
+    assert await rig.broker.settle("worker-1", buried) == "settled"
+    assert [replay.outcome for replay in await rig.letters.replay([named])] == ["replayed"]
+    await submit_in_order(rig, "a:1")
+    assert await waiting(rig) == ["a:1"]
+    [again] = await rig.take()
+    buried = Settlement(again, f"entry-{again.entry_id}", "", "dead_lettered", reason="ENVELOPE")
+    assert await rig.broker.settle("worker-1", buried) == "settled"
+    assert await queued(rig) == ["a:1"]
+
+
 async def test_all_of_a_key_are_in_one_partition_and_in_their_order(server: Server) -> None:
     async with open_rig(server.url, partitions=3) as wide:
         names = [f"{key}:{number}" for number in range(3) for key in "abcdef"]
