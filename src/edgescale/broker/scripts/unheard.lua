@@ -6,8 +6,8 @@
 -- Reply {{entry, {field, value, ...}}, ...}
 --
 -- A group's reads go forward only, so that what such a read gave away lies behind all that was heard of. What the consumer
--- has claimed from others may lie there, too, but was delivered before; what it handed back to wait is in the schedule, or
--- has a count of its own. XREADGROUP from an id would do, but for its counting the entry as delivered once more.
+-- has claimed from others may lie there, too: it was delivered before, or, where a drain gave it back, is in flight at this
+-- worker, which looks for that; what it handed back to wait is in the schedule, or has a count of its own. XREADGROUP from an id would do, but for its counting the entry as delivered once more.
 -- Source: XPENDING and XCLAIM; XCLAIM leaves out what is not in the stream any more.
 local PENDING_SOUGHT = 1000
 local stream, schedule = KEYS[1], KEYS[2]
