@@ -124,14 +124,16 @@ async def test_a_notification_that_comes_while_results_are_read_is_not_forgotten
     held = HeldBroker(told)
     held.gate.clear()
     async with serving(held.inbox()) as inbox:
-        with inbox.expect("r1") as wait, inbox.expect("marker"):
+        stale = inbox._stale[told.keys.partition_of("r1")]
+        # In the same partition, whatever their number.
+        with inbox.expect("r1") as wait, inbox.expect("r1:marker"):
             await told.broker.submit(submission(), inbox=inbox.name)
             await publish(told, inbox, "r1")
             await asyncio.wait_for(held.was_read.wait(), 2)
             # The record was read while the task was open, and the reply is on its way.
             await settle_all(told)
-            await publish(told, inbox, "marker")
-            await eventually(lambda: "marker" in inbox._stale)
+            await publish(told, inbox, "r1:marker")
+            await eventually(lambda: "r1:marker" in stale._request_ids)
             held.gate.set()
             assert succeeded(await wait.result(2))
 

@@ -46,6 +46,42 @@ async def test_many_tasks_at_once_all_keep_their_leases(server: Server, rig: Rig
     assert idle.begun == []
 
 
+class OneIsSilent(Broker):
+    """Renewals of partition 0 are not answered before `answers` is set; those of partition 1 are counted."""
+
+    answers: asyncio.Event
+    renewed = 0
+
+    async def renew(self, consumer: str, entry: Entry) -> bool:
+        if entry.partition == 0:
+            await self.answers.wait()
+        kept = await super().renew(consumer, entry)
+        type(self).renewed += entry.partition
+        return kept
+
+
+@pytest.mark.one_partition
+async def test_leases_of_other_partitions_are_kept_while_one_partition_is_silent(server: Server) -> None:
+    # Each test has its own: the worker makes the broker.
+    class Meddling(OneIsSilent):
+        answers = asyncio.Event()
+
+    deed = Deed(held=True)
+    changes: dict[str, Any] = {"lease_ms": LONG_LEASE_MS, "partitions": 2, "redis_timeout_ms": 500}
+    hands = working(server.url, deed, slots=8, broker=Meddling, **changes)
+    async with open_rig(server.url, **changes) as rig, hands as worker:
+        await rig.submit(*(f"r{number}" for number in range(8)))
+        await eventually(lambda: {delivery.entry.partition for delivery in worker.deliveries} == {0, 1})
+        try:
+            await eventually(lambda: list(worker.readiness.stalled) == ["renewer:0"])
+            renewed = Meddling.renewed
+            await eventually(lambda: Meddling.renewed > renewed)
+        finally:
+            Meddling.answers.set()
+            deed.gate.set()
+        await eventually(lambda: len(deed.ended) == 8)
+
+
 @pytest.mark.one_partition
 async def test_the_only_slot_of_an_idle_lane_is_given_to_a_dead_workers_task_in_time(server: Server) -> None:
     loop, deed = asyncio.get_running_loop(), Deed()

@@ -4,8 +4,8 @@ A process subscribes once, before it accepts its first request, to its own resul
 there is only a wake-up: the result is read from the store. So nothing is lost when a message is: on every
 (re)connection, and on a slow timer, the stored results of all open requests are read again.
 
-Each partition has a subscription of its own: partitions are on different servers of a cluster, and what becomes of one,
-when its server fails or its slot moves, leaves the others alone.
+Each partition has a subscription and a reader of its own: partitions are on different servers of a cluster, and what
+becomes of one, when its server fails or falls silent, or its slot moves, leaves the others alone.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from edgescale.broker.connection import Connection, Subscription
 from edgescale.broker.keys import Keys
 from edgescale.broker.model import TaskRecord
 from edgescale.broker.reconnect import Outage, keep_running
+from edgescale.broker.stale import Stale
 from edgescale.broker.waiting import OpenRequest, Wait
 from edgescale.chance import Chance
 from edgescale.config import Settings
@@ -35,7 +36,7 @@ class Inbox:
     Attributes:
         name: the channel's last part; unlike any other process's.
         ready: set while the channels of all partitions are subscribed. `lost` is its opposite; each can be waited for.
-        loops: the subscriptions, and the reader of stored results.
+        loops: the subscription and the reader of stored results of each partition.
 
     Args:
         connection: where the result channels are subscribed.
@@ -57,13 +58,12 @@ class Inbox:
         self._recheck_ms = settings.inbox_recheck_ms
         self._quiet_ms = min(settings.inbox_recheck_ms, QUIET_MS_MAX)
         self.loops = Loops(timeout_ms=settings.redis_timeout_ms)
-        self._hears = self.loops.add("inbox", round_ms=self._quiet_ms)
-        self._reads = self.loops.add("inbox-reader", round_ms=0)
+        partitions = range(keys.partitions)
+        self._hears = [self.loops.add(f"inbox:{partition}", round_ms=self._quiet_ms) for partition in partitions]
+        self._stale = [Stale(self.loops.add(f"inbox-reader:{partition}", round_ms=0)) for partition in partitions]
         self._chance = chance
         self._log = get_log()
         self._open: dict[str, OpenRequest] = {}
-        self._stale: set[str] = set()
-        self._some_stale = asyncio.Event()
 
     @property
     def open_requests(self) -> int:
@@ -89,12 +89,12 @@ class Inbox:
         async with asyncio.TaskGroup() as duties:
             for partition in range(self._keys.partitions):
                 duties.create_task(self._listen(partition))
-            duties.create_task(keep_running("inbox-reader", self._read_stale, self._chance))
+                duties.create_task(self._read(partition))
             duties.create_task(self._recheck_all())
 
     async def _listen(self, partition: int) -> None:
         """Subscribe, and subscribe again whenever the subscription breaks."""
-        outage = Outage("inbox", self._chance)
+        outage = Outage(f"inbox:{partition}", self._chance)
         while True:
             try:
                 async with self._connection.subscribed(self._keys.channel(partition, self.name)) as subscription:
@@ -112,15 +112,15 @@ class Inbox:
             self.ready.set()
         self._log.info(Event.INBOX_READY, inbox=self.name, partition=partition, open_requests=self.open_requests)
         try:
-            await self._pass_on(subscription)
+            await self._pass_on(partition, subscription)
         finally:
             self._subscribed.discard(partition)
             self.ready.clear()
             self.lost.set()
 
-    async def _pass_on(self, subscription: Subscription) -> None:
+    async def _pass_on(self, partition: int, subscription: Subscription) -> None:
         while True:
-            self._hears.note()
+            self._hears[partition].note()
             message = await subscription.next(quiet_ms=self._quiet_ms)
             if message is not None:
                 self._notified(message.decode(errors="replace"))
@@ -134,16 +134,17 @@ class Inbox:
             self._mark_stale(list(self._open))
 
     def _mark_stale(self, request_ids: Sequence[str]) -> None:
-        self._stale.update(request_id for request_id in request_ids if request_id in self._open)
-        if self._stale:
-            self._some_stale.set()
+        for request_id in request_ids:
+            if request_id in self._open:
+                self._stale[self._keys.partition_of(request_id)].mark(request_id)
 
-    async def _read_stale(self) -> None:
-        with self._reads.waiting():
-            await self._some_stale.wait()
-        # What is notified from here on is read in the next round: the replies to come may be older than that.
-        request_ids, self._stale = sorted(self._stale), set()
-        self._some_stale.clear()
+    async def _read(self, partition: int) -> None:
+        """Read what is stale in the partition, again and again; one that is silent keeps nobody waiting but its own."""
+        stale = self._stale[partition]
+        await keep_running(f"inbox-reader:{partition}", lambda: self._read_stale(stale), self._chance)
+
+    async def _read_stale(self, stale: Stale) -> None:
+        request_ids = await stale.take()
         # Read in one go: the broker gathers all of them into few round trips.
         records = await asyncio.gather(
             *(self._broker.lookup(request_id, inbox=self.name) for request_id in request_ids), return_exceptions=True
@@ -160,7 +161,7 @@ class Inbox:
         await asyncio.gather(*considered)
         if trouble is not None:
             raise trouble
-        self._reads.note()
+        stale.progress.note()
 
     async def _consider(self, request_id: str, record: TaskRecord | BaseException | None) -> None:
         if isinstance(record, BaseException) and not isinstance(record, EdgeScaleError):

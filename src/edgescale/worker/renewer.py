@@ -1,4 +1,8 @@
-"""The renewer: keeps the leases of all deliveries in flight, whatever their handlers do."""
+"""The renewer: keeps the leases of a partition's deliveries in flight, whatever their handlers do.
+
+Each partition has a renewer of its own: partitions are on different servers of a cluster, and a lease does not wait for
+the answer of a server that has nothing to do with it.
+"""
 
 import asyncio
 
@@ -16,11 +20,12 @@ PAUSE_MS_MAX = 1_000
 
 
 class Renewer:
-    """Renews every lease four times within its term, and once a second at least.
+    """Renews every lease of its partition four times within its term, and once a second at least.
 
     Args:
         broker: that keeps the leases.
-        deliveries: in flight.
+        deliveries: in flight, those of other partitions as well.
+        partition: whose leases it keeps.
         consumer: this worker's name.
         lease_ms: the term of a lease.
         stop: ends a pause early.
@@ -35,6 +40,7 @@ class Renewer:
         broker: Broker,
         deliveries: Deliveries,
         *,
+        partition: int,
         consumer: str,
         lease_ms: int,
         stop: asyncio.Event,
@@ -42,20 +48,22 @@ class Renewer:
     ) -> None:
         self._broker = broker
         self._deliveries = deliveries
+        self._partition = partition
         self._consumer = consumer
         self._pause_ms = min(lease_ms / RENEWALS_PER_LEASE, PAUSE_MS_MAX)
         self.patience_ms = self._pause_ms / 2
         self._stop = stop
-        self._progress = loops.add("renewer", round_ms=self._pause_ms)
+        self._progress = loops.add(f"renewer:{partition}", round_ms=self._pause_ms)
         self._log = get_log()
 
     async def step(self) -> None:
-        """One round: one renewal of each delivery, those that are lost are stopped; then a pause.
+        """One round: one renewal of each delivery of the partition; those that are lost are stopped; then a pause.
 
         Raises:
             BrokerUnavailable: Redis is away; the round is repeated without the pause.
         """
-        await asyncio.gather(*(self._renew(delivery) for delivery in self._deliveries if not delivery.lost))
+        ours = [delivery for delivery in self._deliveries if delivery.entry.partition == self._partition]
+        await asyncio.gather(*(self._renew(delivery) for delivery in ours if not delivery.lost))
         self._progress.note()
         await pause(self._pause_ms, self._stop)
 

@@ -105,25 +105,28 @@ class Worker:
         self._takes_work = True
         on_ready(self.consumer)
         self._log.info(Event.SERVICE_STARTED, consumer=self.consumer, lanes=sorted(self._lanes))
-        renewer = Renewer(
-            self._broker,
-            self.deliveries,
-            consumer=self.consumer,
-            lease_ms=self._settings.lease_ms,
-            stop=self._stop_renewing,
-            loops=self._loops,
-        )
         async with asyncio.TaskGroup() as duties:
-            duties.create_task(
-                keep_running(
-                    "renewer", renewer.step, self._chance, stop=self._stop_renewing, cap_ms=renewer.patience_ms
-                )
-            )
+            for partition in range(self._settings.partitions):
+                duties.create_task(self._keep_leases(partition))
             try:
                 await self._work()
             finally:
                 self._stop_renewing.set()
         self._log.info(Event.SERVICE_STOPPED, consumer=self.consumer)
+
+    async def _keep_leases(self, partition: int) -> None:
+        renewer = Renewer(
+            self._broker,
+            self.deliveries,
+            partition=partition,
+            consumer=self.consumer,
+            lease_ms=self._settings.lease_ms,
+            stop=self._stop_renewing,
+            loops=self._loops,
+        )
+        await keep_running(
+            f"renewer:{partition}", renewer.step, self._chance, stop=self._stop_renewing, cap_ms=renewer.patience_ms
+        )
 
     async def _work(self) -> None:
         """Take work until stopped, and have nothing of it left when the grace is over."""

@@ -77,8 +77,8 @@ DOOR_MUTANTS = (
         (
             Edit(
                 f"{INBOX}._listen",
-                '        outage = Outage("inbox", self._chance)\n',
-                '        outage = Outage("inbox", self._chance)\n        self.ready.set()\n',
+                '        outage = Outage(f"inbox:{partition}", self._chance)\n',
+                '        outage = Outage(f"inbox:{partition}", self._chance)\n        self.ready.set()\n',
             ),
             NO_REREAD_WHEN_SUBSCRIBED,
             NO_SLOW_TIMER,
