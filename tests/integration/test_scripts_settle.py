@@ -22,6 +22,23 @@ async def take_twice(rig: Rig) -> tuple[Entry, Entry]:
     return first, second
 
 
+async def test_an_entry_whose_id_was_given_a_second_time_is_not_settled_by_the_first_ones_outcome(rig: Rig) -> None:
+    # Redis lost data, and its clock was set back: ids come again, and may come to the same worker.
+    [first] = await rig.submit_and_take("r1")
+    stream = rig.keys.stream(first.partition, LANE)
+    await rig.connection.command("DEL", stream)
+    await rig.connection.command("DEL", rig.keys.task("r1"))
+    fields = [word for field in first.fields.items() for word in field]
+    fields[fields.index(b"request_id") + 1] = b"r2"
+    await rig.connection.command("XADD", stream, first.entry_id, *fields)
+    await rig.broker.ensure_group(first.partition, LANE)
+    second = (await rig.take())[0]
+    assert second.entry_id == first.entry_id
+    assert await rig.broker.settle("worker-1", settlement(first)) == "lost"
+    assert await rig.backlog() == 1
+    assert await rig.broker.settle("worker-1", settlement(second, request_id="r2")) == "settled"
+
+
 @pytest.mark.parametrize("state", get_args(TerminalState))
 async def test_a_settled_task_is_on_record_and_out_of_its_stream(rig: Rig, state: TerminalState) -> None:
     receipt = await rig.broker.submit(submission(file_id="f1"), inbox="box")

@@ -14,6 +14,21 @@ local function owned(stream, group, consumer, entry, attempt)
   return not pending.err and #pending == 1 and (not attempt or pending[1][4] == tonumber(attempt))
 end
 
+-- Whether an entry is that of a task. Ids are given a second time where Redis lost the first entry and its clock was set
+-- back; then a worker may hold two deliveries of one id. A record that names the entry is enough, and is there as a rule.
+local function belongs(stream, entry, request_id, on_record)
+  if on_record == entry then return true end
+  local found = redis.call('XRANGE', stream, entry, entry)[1]
+  for index = 1, found and #found[2] or 0, 2 do
+    if found[2][index] == 'request_id' then
+      local named = found[2][index + 1]
+      -- What is no request id of ours is called otherwise by whoever buries it.
+      return named == request_id or not string.match(named, '^[%w._:~-]+$')
+    end
+  end
+  return true
+end
+
 -- Whether somebody took an open task's entry out of its stream, by XTRIM or XDEL, before a worker had it: nobody will
 -- ever be given it, so its record is as good as lost.
 local function removed(stream, group, entry)

@@ -52,8 +52,8 @@ for item = 1, (#KEYS - 1) / 5 do
   local task, stream, schedule, waiting, chain = unpack(KEYS, 5 * item - 3, 5 * item + 1)
   local consumer, entry, request_id, kind, lane, ordering_key, state, result, reason, message, attempts =
     unpack(ARGV, 11 * item - 7, 11 * item + 3)
-  local known = redis.call('HMGET', task, 'state', 'settled_by', 'settled_entry', 'attempts', 'result')
-  local owner = owned(stream, group, consumer, entry)
+  local known = redis.call('HMGET', task, 'state', 'settled_by', 'settled_entry', 'attempts', 'result', 'entry')
+  local owner = owned(stream, group, consumer, entry) and belongs(stream, entry, request_id, known[6])
   local terminal = known[1] and TERMINAL[known[1]]
   if terminal then
     -- The attempt, too: a worker that was given the entry again may bring a second outcome. And the outcome itself, as a
