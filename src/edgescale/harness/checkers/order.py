@@ -49,8 +49,8 @@ def ordering_keys(history: History) -> dict[str, tuple[str, str]]:
 def check(history: History) -> Verdict:
     """Judge P10: where Redis was watched, by its streams; and by the handlers in any case.
 
-    A handler that still runs although its task has ended explains that the next one has begun: its worker had lost the
-    lease, or the task was cancelled.
+    A handler that still runs, or begins, although its task has ended explains an overlap: its worker had lost the lease, or
+    the task was cancelled, and it had not heard of that.
     """
     case = Case(history, PROMISE, TITLE)
     keys = history.view(ordering_keys)
@@ -127,11 +127,16 @@ def _at_work(history: History, earlier: Call, later: Call) -> bool:
     end = earlier.end or history.view(Lives).crashes.get(earlier.start.actor)
     if end is not None and end.index < later.start.index:
         return False
-    lives = (event for event in history.about(earlier.request_id) if event.operation in {"store", "wait", "add"})
-    last = [event.operation for event in lives if event.index < later.start.index][-1:]
+    # Whoever works on a task that has ended, as by a cancellation, has not heard of it yet.
+    ended = any(_ended(history, call.request_id, later.start.index) for call in (earlier, later))
     # Lost before it was begun, too: a worker may be told of an entry that is not there any more.
     known_ns = min(_added_ns(history, earlier), _added_ns(history, later))
-    return last != ["store"] and not history.view(Losses).any_in(Span(known_ns, later.start.time_ns))
+    return not ended and not history.view(Losses).any_in(Span(known_ns, later.start.time_ns))
+
+
+def _ended(history: History, request_id: str, index: int) -> bool:
+    lives = (event for event in history.about(request_id) if event.operation in {"store", "wait", "add"})
+    return [event.operation for event in lives if event.index < index][-1:] == ["store"]
 
 
 def _added_ns(history: History, call: Call) -> int:
