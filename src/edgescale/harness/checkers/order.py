@@ -49,8 +49,8 @@ def ordering_keys(history: History) -> dict[str, tuple[str, str]]:
 def check(history: History) -> Verdict:
     """Judge P10: where Redis was watched, by its streams; and by the handlers in any case.
 
-    A handler that still runs, or begins, although its task has ended explains an overlap: its worker had lost the lease, or
-    the task was cancelled, and it had not heard of that.
+    A handler that still runs, or begins, although its task has ended explains an overlap: its worker had lost the
+    lease, or the task was cancelled, and it had not heard of that.
     """
     case = Case(history, PROMISE, TITLE)
     keys = history.view(ordering_keys)
