@@ -93,6 +93,18 @@ async def test_a_worker_that_lost_its_lease_can_no_longer_settle(rig: Rig) -> No
     assert (await rig.fields("r1"))[b"result"] == b"in time"
 
 
+async def test_an_attempt_that_lost_its_lease_cannot_settle_when_its_worker_has_the_entry_anew(rig: Rig) -> None:
+    [entry] = await rig.submit_and_take("r1", consumer="worker-1")
+    taken_over = entry
+    for owner, consumer in (("worker-1", "worker-2"), ("worker-2", "worker-1")):
+        await rig.silence(taken_over, owner=owner)
+        _, [taken_over] = await rig.broker.reclaim(0, LANE, consumer, cursor="0-0", count=10)
+    assert await rig.broker.settle("worker-1", settlement(entry, result=b"too late")) == "lost"
+    assert await rig.pending() == [(entry.entry_id, "worker-1", 3)]
+    assert await rig.broker.settle("worker-1", settlement(taken_over, result=b"in time")) == "settled"
+    assert await rig.broker.settle("worker-1", settlement(entry, result=b"too late")) == "superseded"
+
+
 async def test_a_late_outcome_does_not_replace_the_first(rig: Rig) -> None:
     first, second = await take_twice(rig)
     assert await rig.broker.settle("worker-1", settlement(first, result=b"first")) == "settled"
@@ -118,8 +130,8 @@ async def test_a_worker_that_was_given_the_same_request_twice_settles_it_once(ri
 async def test_a_worker_whose_entry_was_settled_by_another_is_superseded(rig: Rig) -> None:
     [entry] = await rig.submit_and_take("r1", consumer="worker-1")
     await rig.silence(entry)
-    await rig.broker.reclaim(0, LANE, "worker-2", cursor="0-0", count=10)
-    assert await rig.broker.settle("worker-2", settlement(entry, result=b"in time")) == "settled"
+    _, [taken_over] = await rig.broker.reclaim(0, LANE, "worker-2", cursor="0-0", count=10)
+    assert await rig.broker.settle("worker-2", settlement(taken_over, result=b"in time")) == "settled"
     assert await rig.broker.settle("worker-1", settlement(entry, result=b"too late")) == "superseded"
     assert (await rig.fields("r1"))[b"result"] == b"in time"
 

@@ -141,6 +141,16 @@ def test_not_even_a_sleeper_loses_a_lease_that_runs() -> None:
     assert broken(done(story)) == {"P4 stolen"}
 
 
+def test_what_was_handed_back_and_found_again_comes_with_the_count_that_it_was_left() -> None:
+    """As seed 2437: who found again what it had claimed and handed back has it before the next one, not after."""
+    story = Story().cast().after(9_000).submit("r1").accept("r1").deliver("r1").give_back("r1", ONE, deliveries=1)
+    story.deliver("r1", TWO, attempt=2).give_back("r1", TWO, deliveries=1)
+    story.after(500).deliver("r1", TWO, attempt=1, how="unheard").give_back("r1", TWO, deliveries=0)
+    story.after(300).deliver("r1", ONE, attempt=1, how="reclaim")
+
+    assert broken(done(story, ONE)) == set()
+
+
 def test_a_fresh_delivery_is_not_taken() -> None:
     assert broken(done(held().after(900).deliver("r1", TWO, attempt=2))) == {"P4 stolen"}
 

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from edgescale.broker.clock import BrokerClock
-from edgescale.broker.model import Entry, GiveBack, Settlement
+from edgescale.broker.model import Entry, GiveBack, Settlement, SettleStatus
 from edgescale.config import Settings
 from edgescale.errors import BrokerUnavailable, InternalError, InvalidInput, StoreUnavailable
 from edgescale.handlers.base import Completed, Context, Outcome, Rejected, Retry
@@ -72,6 +72,27 @@ class Bench:
 async def test_a_completed_task_is_settled_with_its_result() -> None:
     ending = await Bench(answering(done("well"))).settlement(entry_of("r7"))
     assert ending == Settlement(entry_of("r7"), "r7", "text", "succeeded", result=done("well").result)
+
+
+async def test_the_outcome_of_an_entry_that_came_again_meanwhile_is_stored_as_that_deliverys() -> None:
+    bench = Bench(answering(done("well")))
+    delivery = Delivery(entry_of("r7"))
+
+    async def settle(consumer: str, settlement: Settlement) -> SettleStatus:
+        del consumer
+        bench.broker.settled.append(settlement)
+        if settlement.entry.deliveries == 2:
+            return "settled"
+        delivery.entry = entry_of("r7", deliveries=2)
+        return "lost"
+
+    bench.broker.settle = settle  # type: ignore[method-assign]
+    with capture_logs() as logs:
+        await bench.executor.execute(delivery)
+
+    assert [settlement.entry.deliveries for settlement in bench.broker.settled] == [1, 2]
+    assert [settlement.result for settlement in bench.broker.settled] == [done("well").result] * 2
+    assert [entry["event"] for entry in logs] == ["task.started", "task.settled"]
 
 
 async def test_a_rejected_task_fails_for_good_at_its_first_attempt() -> None:

@@ -85,6 +85,13 @@ def test_a_failure_is_told_with_the_one_command_that_replays_it(simulate: Comman
     assert "\na sad one\n" in answer.out
 
 
+def test_a_failure_is_told_at_once(simulate: Command) -> None:
+    told = f"edgescale: seed {toy.BROKEN}: P2 two_results: request {toy.BROKEN} was answered twice\n"
+
+    assert told in simulate("--seeds", 10, "--from", toy.BROKEN - 1, "--no-shrink").err
+    assert simulate("--seeds", 10, "--from", toy.BROKEN - 1, "--no-shrink", "--json").err == ""
+
+
 def test_the_shrunk_plan_is_kept_and_can_be_run_again(simulate: Command) -> None:
     simulate("--seeds", 1, "--from", toy.BROKEN, "--failures", "kept")
     path = Path("kept/P2-two-results-17.json")

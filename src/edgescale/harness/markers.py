@@ -77,7 +77,11 @@ MARKERS = (
     Marker("reclaimed_from_sleeper", "reclaim took a sleeper's entry", leases.reclaimed_from_living("paused")),
     Marker("reclaimed_from_cut_off", "reclaim took a disturbed owner's entry", leases.reclaimed_from_living("fault")),
     Marker("reclaimed_unheard", "reclaim took an entry from an owner that never heard of it", leases.reclaimed_unheard),
-    Marker("heard_after_all", "a worker was given again what a read had brought whose reply was lost", told),
+    Marker(
+        "heard_after_all",
+        "a worker was given again what a read had brought whose reply was lost",
+        events("deliver", how="unheard"),
+    ),
     Marker("zombie_fenced", "a zombie's settle was fenced", events("settle", status="lost")),
     Marker("race_lost", "a result came after another one and was dropped", events("settle", status="superseded")),
     Marker("renewal_refused", "a renewal was refused: somebody else had the entry", leases.renewals_refused),

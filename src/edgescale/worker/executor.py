@@ -1,6 +1,7 @@
 """The executor: one delivery from its entry's bytes to its outcome in the store."""
 
 import asyncio
+from dataclasses import replace
 
 from edgescale.broker.broker import Broker
 from edgescale.broker.model import Entry, GiveBack, Settlement, TerminalState
@@ -64,7 +65,7 @@ class Executor:
         delivery.settling = True
         try:
             if isinstance(ending, Settlement):
-                await self._settle(ending)
+                await self._settle(delivery, ending)
             else:
                 await delivery.let_go()
                 await self._retry(ending)
@@ -148,8 +149,12 @@ class Executor:
         request_id = named or f"entry-{entry.entry_id}"
         return Settlement(entry, request_id, "", "dead_lettered", reason=error.reason, message=str(error))
 
-    async def _settle(self, settlement: Settlement) -> None:
+    async def _settle(self, delivery: Delivery, settlement: Settlement) -> None:
         status = await self._broker.settle(self._consumer, settlement)
+        while status == "lost" and delivery.entry != settlement.entry:
+            # It came again meanwhile, and the outcome is that of the delivery which it goes on as.
+            settlement = replace(settlement, entry=delivery.entry)
+            status = await self._broker.settle(self._consumer, settlement)
         event = {"settled": Event.TASK_SETTLED, "superseded": Event.TASK_SUPERSEDED, "lost": Event.TASK_LOST}[status]
         self._log.info(
             event,

@@ -9,7 +9,7 @@
 -- Reply for each item one of
 --   'settled'      this outcome is the task's result
 --   'superseded'   another outcome was stored before; this one is dropped
---   'lost'         the consumer does not own the entry and the task is open: somebody else works on it
+--   'lost'         this delivery of the entry is not the consumer's any more and the task is open: somebody works on it
 --
 -- The first terminal state wins. Repeating a call whose reply was lost answers 'settled' again and wakes the waiters
 -- again. Where the task had an ordering key the next one in its chain goes into the stream, whatever became of this one.
@@ -53,7 +53,7 @@ for item = 1, (#KEYS - 1) / 5 do
   local consumer, entry, request_id, kind, lane, ordering_key, state, result, reason, message, attempts =
     unpack(ARGV, 11 * item - 7, 11 * item + 3)
   local known = redis.call('HMGET', task, 'state', 'settled_by', 'settled_entry', 'attempts', 'result', 'entry')
-  local owner = owned(stream, group, consumer, entry) and belongs(stream, entry, request_id, known[6])
+  local owner = owned(stream, group, consumer, entry, attempts) and belongs(stream, entry, request_id, known[6])
   local terminal = known[1] and TERMINAL[known[1]]
   if terminal then
     -- The attempt, too: a worker that was given the entry again may bring a second outcome. And the outcome itself, as a

@@ -38,6 +38,13 @@ def progress(what: str, total: int, *, quiet: bool = False) -> Iterator[Shown]:
         yield _Lines(what, total)
 
 
+def say(line: str) -> None:
+    """Tell of something at once, above the bar if there is one."""
+    # Sought anew: a bar puts itself in the place of standard error.
+    sys.stderr.write(f"edgescale: {line}\n")
+    sys.stderr.flush()
+
+
 @contextmanager
 def _bar(what: str, total: int) -> Iterator[Shown]:
     columns = (

@@ -11,7 +11,7 @@ from edgescale.harness.campaign import report
 from edgescale.harness.campaign.campaign import Hosts, orders_of
 from edgescale.harness.campaign.failures import Bug, Counterexample, bugs_of, counterexamples, shrunk_by
 from edgescale.harness.campaign.ledger import Ledger
-from edgescale.harness.campaign.progress import Shown, progress
+from edgescale.harness.campaign.progress import Shown, progress, say
 from edgescale.harness.campaign.reach import Hunt, Named, all_caught, hunt_all, median_seeds
 from edgescale.harness.campaign.result import Job, Work
 from edgescale.harness.campaign.versions import commit_of, versions
@@ -78,6 +78,9 @@ def _run(asked: Asked, ledger: Ledger) -> None:
     ):
         for _, result in hosts.run(orders):
             ledger.add(result)
+            if not (result.good or asked.as_json or asked.mutant):
+                told = result.offences[0]
+                say(f"seed {result.seed}: {told.promise} {told.rule}: {told.sentence}")
             ledger.wall_s = perf_counter() - began_s
             hours = f"{ledger.virtual_s / 3600:,.2f} simulated hours"
             shown(ledger.runs, f"{ledger.seeds_per_s:,.1f} seeds/s, {hours}, {len(ledger.bad):,} failures")

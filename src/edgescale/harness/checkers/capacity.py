@@ -157,7 +157,7 @@ class Capacity:
 
     def _deliver(self, event: Event) -> None:
         lane = event.text("lane")
-        if event.text("how") == "read":
+        if event.text("how") != "reclaim":
             self.reads.append((event, [actor for actor in self._with_room(lane) if actor != event.actor]))
         worker = self._workers.get(event.actor)
         if worker is not None and lane in worker.in_flight:

@@ -1,7 +1,7 @@
 """What became of each entry: added, delivered, renewed, given back, settled, deleted."""
 
 from bisect import bisect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgescale.harness.checkers.calls import Call, paired
@@ -130,9 +130,10 @@ class Entries:
         points = [Call(event, event) for event in history.named("add", "delete", "accept", "deliver")]
         for call in sorted([*calls, *points], key=lambda call: call.start.index):
             self._note(call)
-        forgot = [event.index for event in history.named("lost")]
+        lost = [event.index for event in history.named("lost")]
         for entry in self.known.values():
-            entry.deliveries.sort(key=lambda delivery: _turn(delivery, forgot))
+            falls = sorted([*lost, *_found_again(entry.deliveries)])
+            entry.deliveries.sort(key=lambda delivery: _turn(delivery, falls))
 
     def __iter__(self) -> Iterator[Entry]:
         """The entries, in the order in which they were first heard of."""
@@ -183,14 +184,25 @@ class Entries:
                 _assign(entry.last_of(consumer_of(event)), call)
 
 
-def _turn(delivery: Delivery, forgot: Sequence[int]) -> tuple[int, int, bool, int]:
+def _turn(delivery: Delivery, falls: Sequence[int]) -> tuple[int, int, bool, int]:
     """What puts the deliveries of an entry into the order in which Redis made them.
 
     A worker that slept hears of its delivery when others have had theirs, so the order of records says little. The
-    attempt only grows, until Redis forgets; only after a return that does not count it comes a second time.
+    attempt only grows, until it falls: Redis forgets, or a delivery was found again. After a return that does not
+    count, it comes a second time.
     """
     index = delivery.event.index
-    return bisect(forgot, index), delivery.attempt, not delivery.drained, index
+    return bisect(falls, index), delivery.attempt, not delivery.drained, index
+
+
+def _found_again(deliveries: Iterable[Delivery]) -> Iterator[int]:
+    """Where a worker took for unheard of what it had handed back itself so that the attempt did not count."""
+    returned: set[str] = set()
+    for delivery in deliveries:
+        if delivery.event.text("how") == "unheard" and delivery.consumer in returned:
+            yield delivery.event.index
+        if delivery.drained:
+            returned.add(delivery.consumer)
 
 
 def _following(held: Delivery | None, delivery: Delivery) -> Delivery:

@@ -95,7 +95,7 @@ SCRIPT_MUTANTS = (
         "no_fencing",
         "P4",
         "A settlement does not ask who owns the entry.",
-        (Edit("settle", "local owner = owned(stream, group, consumer, entry)", "local owner = true"),),
+        (Edit("settle", "local owner = owned(stream, group, consumer, entry, attempts)", "local owner = true"),),
     ),
     # Seen when a sleeper settles after the new owner has: no two workers ever make the same result.
     Mutant(

@@ -139,7 +139,7 @@ class RecordingBroker(Broker):
 
 
 class RecordingUnheard(Unheard):
-    """What was unheard of, written down as what it is: a read's."""
+    """What was unheard of, written down."""
 
     def __init__(self, broker: RecordingBroker, *collaborators: Any) -> None:
         super().__init__(*collaborators)
@@ -148,9 +148,7 @@ class RecordingUnheard(Unheard):
     async def find(self, partition: int, lane: str, consumer: str, *, after: str, count: int) -> list[Entry]:
         """As its base's; writes `deliver`."""
         entries = await super().find(partition, lane, consumer, after=after, count=count)
-        self._broker.delivered(entries, consumer, "read")
-        for entry in entries:
-            self._broker.recorder.mark(self._broker.actor, "heard_after_all", request_id_of(entry))
+        self._broker.delivered(entries, consumer, "unheard")
         return entries
 
 
