@@ -11,12 +11,12 @@ import pytest
 from edgescale.broker.connection import Connection
 from edgescale.broker.keys import Keys
 from edgescale.errors import BrokerUnavailable, Unavailable
+from edgescale.harness.recording.recorder import Recorder
 from edgescale.harness.simulation import rules
 from edgescale.harness.simulation.loop import SimulationLoop
 from edgescale.harness.simulation.network import Latency, SimulatedNetwork
 from edgescale.harness.simulation.node import Node
 from edgescale.harness.simulation.packets import Kind, Packet, Piece, Rule, Verdict, strictest
-from edgescale.harness.simulation.recording import Recorder
 from edgescale.harness.simulation.rpc import Rpc
 from edgescale.harness.simulation.server import URL, RedisServer
 from edgescale.harness.simulation.transport import SimulatedTransport
@@ -378,7 +378,7 @@ def test_rules_add_up_whatever_their_order(backwards: bool) -> None:  # noqa: FB
 
 async def redis_under(scene: Scene, fault: Rule, times: int) -> tuple[int, int]:
     """How many of so many INCR failed, and what the counter says."""
-    server = RedisServer(scene.network, Recorder(scene.loop), Keys(1), {}, 0)
+    server = RedisServer(scene.network, Recorder(lambda: scene.loop.now_ns), Keys(1), {}, 0)
     connection = Connection(URL, timeout_ms=1_000)
     failed = 0
 
@@ -549,7 +549,7 @@ def test_a_rule_sees_a_write_as_a_whole_and_the_end_of_a_stream_as_what_it_is() 
 
 async def after_all_broke(scene: Scene, *, silently: bool) -> list[object]:
     """What a command is answered, and then ten at once, after all connections of a pool broke while they were idle."""
-    RedisServer(scene.network, Recorder(scene.loop), Keys(1), {}, 0)
+    RedisServer(scene.network, Recorder(lambda: scene.loop.now_ns), Keys(1), {}, 0)
     connection = Connection(URL, timeout_ms=1_000)
     told: list[object] = []
 

@@ -16,7 +16,7 @@ from edgescale.errors import Conflict, EdgeScaleError, InvalidInput, NotFound, O
 from edgescale.harness.event import Phase, Scalar
 from edgescale.harness.header import NS_PER_MS
 from edgescale.harness.plan import UNCUT, Request
-from edgescale.harness.simulation.recording import result_digest
+from edgescale.harness.recording.recorder import result_digest
 from edgescale.harness.simulation.schedules import schedule_of, times_of
 from edgescale.v1 import ingestion_service_pb2 as api
 from edgescale.v1.file_pb2 import FileMetadata

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from edgescale.broker.keys import Name
-from edgescale.harness.simulation.recording import result_digest
+from edgescale.harness.recording.recorder import result_digest
 from edgescale.harness.simulation.redis import look
 
 if TYPE_CHECKING:

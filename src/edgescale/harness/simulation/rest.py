@@ -12,10 +12,10 @@ from google.rpc import error_details_pb2, status_pb2
 from edgescale.config import CHUNK_BYTES_MAX
 from edgescale.errors import EdgeScaleError, InternalError, Unavailable
 from edgescale.harness.plan import UNCUT, Request
+from edgescale.harness.recording.recorder import result_digest
 from edgescale.harness.simulation.clients import FETCH_MARGIN_MS, Answer, Door, beat_of, content_of
 from edgescale.harness.simulation.gateway import GatewayLife
 from edgescale.harness.simulation.http import HttpAnswer, http_call
-from edgescale.harness.simulation.recording import result_digest
 from edgescale.harness.simulation.schedules import schedule_of
 from edgescale.status import DOMAIN, from_status
 from edgescale.v1.task_pb2 import Schedule, TaskResult

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgescale.broker.keys import Keys
+from edgescale.harness.recording.recorder import Recorder
 from edgescale.harness.simulation.network import SimulatedNetwork
 from edgescale.harness.simulation.node import EPOCH_MS, Node
-from edgescale.harness.simulation.recording import Recorder
 from edgescale.harness.simulation.redis import RedisModel
 from edgescale.harness.simulation.transport import SimulatedTransport
 from edgescale.harness.simulation.watch import REDIS, Watch

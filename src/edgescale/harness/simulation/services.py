@@ -13,13 +13,14 @@ from edgescale.broker.fence import Fence
 from edgescale.broker.inspect import LaneInspector
 from edgescale.handlers.base import Handler
 from edgescale.handlers.registry import Registry
+from edgescale.harness.recording.recorded import RecordingBroker, RecordingHandler, RecordingInbox
+from edgescale.harness.recording.recorded_fence import RecordingFence
+from edgescale.harness.recording.recorded_share import RecordingShare
 from edgescale.harness.simulation.node import Node, SimulatedChance
-from edgescale.harness.simulation.recorded import RecordingBroker, RecordingHandler, RecordingInbox
-from edgescale.harness.simulation.recorded_fence import RecordingFence
-from edgescale.harness.simulation.recorded_share import share_of
 from edgescale.harness.simulation.server import URL
 from edgescale.ingestion.intake import Intake
 from edgescale.ingestion.service import IngestionService
+from edgescale.worker.share import Share
 from edgescale.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -174,6 +175,14 @@ async def _idle(service: IngestionService) -> None:
     await service.uploads.idle()
 
 
+def _share(world: "World", node: Node) -> Share:
+    """The share of a worker; one that is never short of permits is not worth writing down."""
+    settings = world.settings
+    if not settings.worker_slots_max:
+        return Share(settings.slots_max, settings.weights)
+    return RecordingShare(world.recorder, node.actor, settings.slots_max, settings.weights)
+
+
 def start_worker(world: "World", name: str) -> WorkerLife:
     """Start a worker process."""
     node, chance = world.new_node(name)
@@ -185,7 +194,7 @@ def start_worker(world: "World", name: str) -> WorkerLife:
         for handler in world.handlers(parts)
     )
     lanes = world.settings.worker_lanes
-    share = share_of(world, node)
+    share = _share(world, node)
     worker = Worker(
         connection, world.keys, broker, registry, world.settings, chance, consumer=consumer, lanes=lanes, share=share
     )

@@ -12,7 +12,7 @@ from edgescale.broker.fence import BODY as FENCE
 from edgescale.broker.keys import GROUP, Keys, Name
 from edgescale.envelope import REQUEST_ID_FIELD
 from edgescale.harness.history import TERMINAL
-from edgescale.harness.simulation.recording import Recorder, result_digest
+from edgescale.harness.recording.recorder import Recorder, result_digest
 from edgescale.harness.simulation.redis import RedisModel
 from edgescale.harness.simulation.redis.arguments import id_text
 from edgescale.harness.simulation.redis.replies import ReplyError

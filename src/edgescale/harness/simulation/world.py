@@ -9,11 +9,11 @@ from typing import Any
 
 from edgescale.broker.keys import Keys
 from edgescale.config import Settings
+from edgescale.harness.recording.recorder import Recorder
 from edgescale.harness.simulation.gateway import GatewayLife, start_gateway
 from edgescale.harness.simulation.loop import SimulationLoop
 from edgescale.harness.simulation.network import SimulatedNetwork
 from edgescale.harness.simulation.node import GRAVEYARD, Node, SimulatedChance
-from edgescale.harness.simulation.recording import Recorder
 from edgescale.harness.simulation.rpc import Rpc
 from edgescale.harness.simulation.server import RedisServer
 from edgescale.harness.simulation.services import (
@@ -58,7 +58,7 @@ class World:
         self.loop = SimulationLoop(self.rng("schedule"), shuffled=self.shuffled)  # type: ignore[abstract] # the rest is set by name
         self.network = SimulatedNetwork(self.loop, self.rng("network"))
         self.loop.network = self.network
-        self.recorder = Recorder(self.loop)
+        self.recorder = Recorder(lambda: self.loop.now_ns)
         self.keys = Keys(self.settings.partitions)
         self.store = SimulatedStore(self.rng("store"))
         self.rpc = Rpc(self.network, self.rng("rpc"))

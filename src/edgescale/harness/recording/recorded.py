@@ -13,7 +13,7 @@ from edgescale.broker.waiting import OpenRequest
 from edgescale.errors import EdgeScaleError
 from edgescale.handlers.base import Completed, Context, Handler, Outcome
 from edgescale.harness.event import Phase, Scalar
-from edgescale.harness.simulation.recording import Recorder, request_id_of, result_digest
+from edgescale.harness.recording.recorder import Recorder, request_id_of, result_digest
 
 
 class RecordingBroker(Broker):

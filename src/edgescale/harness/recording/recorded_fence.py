@@ -1,7 +1,7 @@
 """The fence of `strict`, written down."""
 
 from edgescale.broker.fence import Fence
-from edgescale.harness.simulation.recording import Recorder
+from edgescale.harness.recording.recorder import Recorder
 
 
 class RecordingFence(Fence):

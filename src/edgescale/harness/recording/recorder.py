@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from edgescale.envelope import REQUEST_ID_FIELD
@@ -10,24 +10,23 @@ from edgescale.harness.event import Event, Phase, Scalar
 
 if TYPE_CHECKING:
     from edgescale.broker.model import Entry
-    from edgescale.harness.simulation.loop import SimulationLoop
 
 
 class Recorder:
     """The events of one run, in the order they happened.
 
     Args:
-        loop: whose virtual time is written down.
+        now_ns: nanoseconds since the run began, by a clock that all its participants share.
     """
 
-    def __init__(self, loop: "SimulationLoop") -> None:
+    def __init__(self, now_ns: Callable[[], int]) -> None:
         self.events: list[Event] = []
         # Request ids whose terminal state Redis has stored, and how often services heard that an id was queued.
         self.stored: set[str] = set()
         self.queued: Counter[str] = Counter()
         # In which entry a consumer was given a task last, by consumer and request id.
         self.given: dict[tuple[str, str], str] = {}
-        self._loop = loop
+        self._now_ns = now_ns
         self._calls = 0
 
     def note(
@@ -53,7 +52,7 @@ class Recorder:
         fields: Mapping[str, Scalar],
     ) -> None:
         """Write an event down whose fields are in a mapping."""
-        event = Event(len(self.events), self._loop.now_ns, actor, operation, phase, call, request_id, fields)
+        event = Event(len(self.events), self._now_ns(), actor, operation, phase, call, request_id, fields)
         self.events.append(event)
 
     def mark(self, actor: str, name: str, request_id: str = "") -> None:

@@ -3,14 +3,11 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from edgescale.harness.simulation.recording import Recorder
+from edgescale.harness.recording.recorder import Recorder
 from edgescale.worker.share import Share
 
 if TYPE_CHECKING:
     import asyncio
-
-    from edgescale.harness.simulation.node import Node
-    from edgescale.harness.simulation.world import World
 
 
 class RecordingShare(Share):
@@ -43,11 +40,3 @@ class RecordingShare(Share):
     def _grant(self, lane: str) -> None:
         super()._grant(lane)
         self._recorder.note(self._actor, "permit", lane=lane)
-
-
-def share_of(world: "World", node: "Node") -> Share:
-    """The share of a worker; one that is never short of permits is not worth writing down."""
-    settings = world.settings
-    if not settings.worker_slots_max:
-        return Share(settings.slots_max, settings.weights)
-    return RecordingShare(world.recorder, node.actor, settings.slots_max, settings.weights)
