@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgescale.gateway.answers import json_response, task_document
+from edgescale.harness.clients.rest import RESULTS, task_result
 from edgescale.harness.recording.recorder import result_digest
-from edgescale.harness.simulation.rest import RESULTS, task_result
 from edgescale.v1.file_pb2 import FileReport
 from edgescale.v1.heartbeat_pb2 import HeartbeatReceipt
 from edgescale.v1.task_pb2 import Task, TaskResult

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from edgescale import errors
 from edgescale.errors import EdgeScaleError, InternalError, Unavailable
 from edgescale.gateway.problems import Problems
-from edgescale.harness.simulation.rest import error_of
+from edgescale.harness.clients.rest import error_of
 from edgescale.status import error_tree
 from tests.support import SeededChance
 from tests.unit.test_errors import example

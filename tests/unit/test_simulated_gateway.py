@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,12 @@ from edgescale.errors import (
     Unavailable,
     WaitExpired,
 )
-from edgescale.harness.simulation.clients import Answer
+from edgescale.harness.clients.clients import Answer
+from edgescale.harness.clients.http_call import HttpCall
+from edgescale.harness.clients.rest import fetch_task, send_heartbeat, submit_text, upload_file
 from edgescale.harness.simulation.gateway import SETTINGS
 from edgescale.harness.simulation.http import http_call
 from edgescale.harness.simulation.packets import Packet, Verdict
-from edgescale.harness.simulation.rest import fetch_task, send_heartbeat, submit_text, upload_file
 from edgescale.harness.simulation.world import World
 from edgescale.v1.ingestion_service_pb2 import GetTaskRequest
 from tests.gateway_world import gateway_of, lines, run_world, sooner_or_later, under_way, undisturbed
@@ -45,13 +47,15 @@ def _undisturbed() -> Iterator[None]:
 # --- all kinds of requests, all kinds of troubles ---------------------------------------------------------------------
 
 
+def calling(world: World) -> HttpCall:
+    return partial(http_call, world, "client", gateway_of(world))
+
+
 async def text(
     world: World, script: str, request_id: str = "r", *, deadline_s: float = 20, respond_async: bool = False
 ) -> Answer:
     return await submit_text(
-        world,
-        "client",
-        gateway_of(world),
+        calling(world),
         script,
         request_id=request_id,
         deadline_s=deadline_s,
@@ -61,7 +65,7 @@ async def text(
 
 async def beat(world: World, request_id: str, sequence: int) -> Answer:
     members = {"agent_id": "press-4", "sequence": sequence, "metrics": {"celsius": 61.5}}
-    return await send_heartbeat(world, "client", gateway_of(world), members, request_id=request_id, deadline_s=5)
+    return await send_heartbeat(calling(world), members, request_id=request_id, deadline_s=5)
 
 
 async def file(
@@ -69,9 +73,7 @@ async def file(
 ) -> Answer:
     content = request_id.encode() * (size_bytes // len(request_id))
     return await upload_file(
-        world,
-        "client",
-        gateway_of(world),
+        calling(world),
         content,
         request_id=request_id,
         name="ü.bin",
@@ -82,7 +84,7 @@ async def file(
 
 
 async def fetched(world: World, request_id: str, wait_s: float = 10) -> Answer:
-    return await fetch_task(world, "client", gateway_of(world), request_id, wait_s=wait_s, deadline_s=wait_s + 5)
+    return await fetch_task(calling(world), request_id, wait_s=wait_s, deadline_s=wait_s + 5)
 
 
 async def fetched_over_grpc(world: World, request_id: str) -> Answer:

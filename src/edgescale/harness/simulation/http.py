@@ -6,12 +6,12 @@ Source: the ASGI specification and uvicorn's `httptools_impl.py`.
 import asyncio
 import contextvars
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from edgescale.errors import Unavailable
+from edgescale.harness.clients.http_call import BrokenOff, HttpAnswer
 from edgescale.harness.simulation.line import OPENING, End, Line
 
 if TYPE_CHECKING:
@@ -20,19 +20,6 @@ if TYPE_CHECKING:
 
 Message = MutableMapping[str, Any]
 SERVER_ERROR = 500
-
-
-class BrokenOff(TimeoutError):
-    """The sender broke its body off, and listens no more."""
-
-
-@dataclass(frozen=True, slots=True)
-class HttpAnswer:
-    """A complete response; names of headers are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 async def http_call(
@@ -47,25 +34,7 @@ async def http_call(
     timeout_s: float | None = None,
     cut_after_bytes: int | None = None,
 ) -> HttpAnswer:
-    """The response.
-
-    Args:
-        world: where it happens.
-        client: the name that rules of the network know the caller by.
-        gateway: whom to ask.
-        method: such as POST.
-        path: with its query, both quoted.
-        headers: sent as they are.
-        body_chunks: pieces of the body, none of them empty; each is sent when the one before it was taken.
-        timeout_s: None waits as long as it takes.
-        cut_after_bytes: where the body breaks off, and the connection with it; None for not at all. A body that ends
-            there is whole.
-
-    Raises:
-        Unavailable: nobody listens, or the connection was reset.
-        BrokenOff: it was cut.
-        TimeoutError: the deadline passed. Then, and when the caller is cancelled, the application sees a disconnect.
-    """
+    """As `HttpCall`; `client` is the name that rules of the network know the caller by."""
     if not gateway.listening:
         raise Unavailable("connection refused")
     pieces = _until(body_chunks, cut_after_bytes)

@@ -9,22 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgescale.harness.checkers import Verdict, judge
+from edgescale.harness.clients.clients import Clients
 from edgescale.harness.history import History
 from edgescale.harness.markers import hits
 from edgescale.harness.plan import Plan
-from edgescale.harness.simulation.clients import Clients, GrpcDoor
+from edgescale.harness.simulation.doors import doors_of
 from edgescale.harness.simulation.final import write_final
 from edgescale.harness.simulation.fit import check_plan
 from edgescale.harness.simulation.handlers import simulated_handlers
 from edgescale.harness.simulation.looking import ask_for_all_who_wait
 from edgescale.harness.simulation.loop import NS
 from edgescale.harness.simulation.nemesis import Nemesis
-from edgescale.harness.simulation.rest import HttpDoor
 from edgescale.harness.simulation.terms import LANES, header_of
 from edgescale.harness.simulation.world import World
 from edgescale.telemetry.logs import silent_logs
 
-DOORS = {"ingestion": GrpcDoor, "gateway": HttpDoor}
 SAMPLE_S = 0.25
 # The longest that anything may take once all is healed: every attempt at its full length, each after a lost lease.
 QUIESCE_S, REST_S = 60.0, 0.1
@@ -80,7 +79,7 @@ def simulate(plan: Plan) -> Run:
         clocks=plan.clocks,
         shuffled=(plan.shuffled_from, plan.shuffled_to),
     )
-    clients = Clients(world, DOORS)
+    clients = Clients(world, doors_of(world))
     with silent_logs():
         failure = _carry_out(world, clients, plan)
     history = History.ordered(header_of(plan, settings, world.server.loss_window_ms), world.recorder.events)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from random import Random  # noqa: TID251 - the seed of a simulation is the one source of its chance
 from typing import Any
@@ -58,7 +58,7 @@ class World:
         self.loop = SimulationLoop(self.rng("schedule"), shuffled=self.shuffled)  # type: ignore[abstract] # the rest is set by name
         self.network = SimulatedNetwork(self.loop, self.rng("network"))
         self.loop.network = self.network
-        self.recorder = Recorder(lambda: self.loop.now_ns)
+        self.recorder = Recorder(self.now_ns)
         self.keys = Keys(self.settings.partitions)
         self.store = SimulatedStore(self.rng("store"))
         self.rpc = Rpc(self.network, self.rng("rpc"))
@@ -68,6 +68,19 @@ class World:
     def ingestions(self) -> dict[str, Ingestion]:
         """The ingestion processes among the services."""
         return {name: life for name, life in self.services.items() if isinstance(life, Ingestion)}
+
+    @property
+    def ingestion_names(self) -> Collection[str]:
+        """The names of the ingestion processes."""
+        return self.ingestions
+
+    def now_ns(self) -> int:
+        """Virtual nanoseconds since the run began."""
+        return self.loop.now_ns
+
+    def clock_ms(self) -> int:
+        """Milliseconds since 1970 by the clock of Redis."""
+        return self.server.model.clock_ms()
 
     @property
     def workers(self) -> dict[str, WorkerLife]:

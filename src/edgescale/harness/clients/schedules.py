@@ -3,25 +3,19 @@
 Clients have right clocks: those of Redis. Whose clock is wrong names wrong times, and nobody could tell.
 """
 
-from typing import TYPE_CHECKING
-
 from edgescale.harness.plan import Request
 from edgescale.v1.task_pb2 import Schedule
 
-if TYPE_CHECKING:
-    from edgescale.harness.simulation.world import World
 
-
-def times_of(world: "World", request: Request) -> dict[str, int]:
+def times_of(request: Request, now_ms: int) -> dict[str, int]:
     """`not_before_ms` and `expires_ms`, since 1970, of a request that is sent now; what is open is left out."""
-    now_ms = world.server.model.clock_ms()
     times = {"not_before_ms": request.not_before_ms, "expires_ms": request.expires_ms}
     return {name: now_ms + after_ms for name, after_ms in times.items() if after_ms}
 
 
-def schedule_of(world: "World", request: Request) -> Schedule:
+def schedule_of(request: Request, now_ms: int) -> Schedule:
     """The same as services take it."""
-    times, schedule = times_of(world, request), Schedule()
+    times, schedule = times_of(request, now_ms), Schedule()
     if "not_before_ms" in times:
         schedule.not_before.FromMilliseconds(times["not_before_ms"])
     if "expires_ms" in times:

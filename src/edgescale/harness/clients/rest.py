@@ -1,8 +1,9 @@
-"""What simulated clients do through a gateway, told as `clients.py` tells it of gRPC."""
+"""What clients do through a gateway, whatever carries HTTP, told as `clients.py` tells it of gRPC."""
 
 import json
+from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from google.protobuf.json_format import MessageToDict, ParseDict
@@ -10,18 +11,14 @@ from google.protobuf.struct_pb2 import Value
 from google.rpc import error_details_pb2, status_pb2
 
 from edgescale.config import CHUNK_BYTES_MAX
-from edgescale.errors import EdgeScaleError, InternalError, Unavailable
+from edgescale.errors import EdgeScaleError, InternalError
+from edgescale.harness.clients.clients import FETCH_MARGIN_MS, Answer, Door, Stage, beat_of, content_of
+from edgescale.harness.clients.http_call import HttpAnswer, HttpCall
+from edgescale.harness.clients.schedules import schedule_of
 from edgescale.harness.plan import UNCUT, Request
 from edgescale.harness.recording.recorder import result_digest
-from edgescale.harness.simulation.clients import FETCH_MARGIN_MS, Answer, Door, beat_of, content_of
-from edgescale.harness.simulation.gateway import GatewayLife
-from edgescale.harness.simulation.http import HttpAnswer, http_call
-from edgescale.harness.simulation.schedules import schedule_of
 from edgescale.status import DOMAIN, from_status
 from edgescale.v1.task_pb2 import Schedule, TaskResult
-
-if TYPE_CHECKING:
-    from edgescale.harness.simulation.world import World
 
 JSON = "application/json"
 SUCCESS_MAX = 299
@@ -33,9 +30,7 @@ RESULTS = {"heartbeat": "heartbeat_receipt", "text": "text_analysis", "file": "f
 
 
 async def submit_text(
-    world: "World",
-    client: str,
-    gateway: GatewayLife,
+    call: HttpCall,
     text: str,
     *,
     request_id: str,
@@ -54,14 +49,12 @@ async def submit_text(
     times = MessageToDict(schedule or Schedule(), preserving_proto_field_name=True)
     order = {"ordering_key": ordering_key} if ordering_key else {}
     body = [json.dumps({"text": text, **times, **order}).encode()]
-    answer = await http_call(world, client, gateway, "POST", "/v1/text-analyses", headers, body, timeout_s=deadline_s)
+    answer = await call("POST", "/v1/text-analyses", headers, body, timeout_s=deadline_s)
     return _task(answer)
 
 
 async def send_heartbeat(
-    world: "World",
-    client: str,
-    gateway: GatewayLife,
+    call: HttpCall,
     beat: Mapping[str, Any],
     *,
     request_id: str,
@@ -70,9 +63,7 @@ async def send_heartbeat(
     """Send a sign of life; all that is known of it then is that it is queued.
 
     Args:
-        world: where it happens.
-        client: who sends.
-        gateway: whom to.
+        call: carries it.
         beat: the members of the request's JSON object.
         request_id: of the task.
         deadline_s: how long to listen.
@@ -82,15 +73,13 @@ async def send_heartbeat(
     """
     headers = {"content-type": JSON, "idempotency-key": request_id}
     body = [json.dumps(beat).encode()]
-    answer = await http_call(world, client, gateway, "POST", "/v1/heartbeats", headers, body, timeout_s=deadline_s)
+    answer = await call("POST", "/v1/heartbeats", headers, body, timeout_s=deadline_s)
     _document(answer)
     return Answer("queued")
 
 
 async def upload_file(
-    world: "World",
-    client: str,
-    gateway: GatewayLife,
+    call: HttpCall,
     content: bytes,
     *,
     request_id: str,
@@ -114,61 +103,63 @@ async def upload_file(
         headers["content-length"] = str(len(content))
     pieces = (content[at : at + CHUNK_BYTES_MAX] for at in range(0, len(content), CHUNK_BYTES_MAX))
     path = f"/v1/files?name={quote(name, safe='')}"
-    answer = await http_call(
-        world, client, gateway, "POST", path, headers, pieces, timeout_s=deadline_s, cut_after_bytes=cut_after_bytes
-    )
+    answer = await call("POST", path, headers, pieces, timeout_s=deadline_s, cut_after_bytes=cut_after_bytes)
     return _task(answer)
 
 
-async def fetch_task(
-    world: "World", client: str, gateway: GatewayLife, request_id: str, *, wait_s: float = 0.0, deadline_s: float
-) -> Answer:
+async def fetch_task(call: HttpCall, request_id: str, *, wait_s: float = 0.0, deadline_s: float) -> Answer:
     """What is known of a task once it is settled, or the wait is over.
 
     Raises:
         EdgeScaleError, TimeoutError: as `submit_text`.
     """
     path = f"/v1/tasks/{quote(request_id, safe=':~')}?wait={wait_s:g}"
-    return _task(await http_call(world, client, gateway, "GET", path, {}, timeout_s=deadline_s))
+    return _task(await call("GET", path, {}, timeout_s=deadline_s))
 
 
 class HttpDoor(Door):
-    """Through a gateway."""
+    """Through a gateway.
+
+    Args:
+        stage: where the clients are.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    @abstractmethod
+    def _call(self, request: Request) -> HttpCall:
+        """What carries HTTP to the request's door.
+
+        Raises:
+            EdgeScaleError: nothing does.
+        """
 
     async def send(self, request: Request) -> Answer:
         """As `Door.send`."""
-        gateway = self.world.services.get(request.door)
-        if not isinstance(gateway, GatewayLife):
-            raise Unavailable("nobody listens there")
-        answer: Answer = await getattr(self, f"_{request.action}")(request, gateway)
+        answer: Answer = await getattr(self, f"_{request.action}")(request, self._call(request))
         return answer
 
-    async def _text(self, request: Request, gateway: GatewayLife) -> Answer:
+    async def _text(self, request: Request, call: HttpCall) -> Answer:
         return await submit_text(
-            self.world,
-            request.client,
-            gateway,
+            call,
             request.script,
             request_id=request.request_id,
             deadline_s=request.deadline_ms / 1000,
             respond_async=request.respond_async,
-            schedule=schedule_of(self.world, request),
+            schedule=schedule_of(request, self._stage.clock_ms()),
             ordering_key=request.ordering_key,
         )
 
-    async def _heartbeat(self, request: Request, gateway: GatewayLife) -> Answer:
+    async def _heartbeat(self, request: Request, call: HttpCall) -> Answer:
         beat = beat_of(request)
         members = {name: getattr(beat, name) for name in ("agent_id", "sequence", "boot_id", "status")}
         deadline_s = request.deadline_ms / 1000
-        return await send_heartbeat(
-            self.world, request.client, gateway, members, request_id=request.request_id, deadline_s=deadline_s
-        )
+        return await send_heartbeat(call, members, request_id=request.request_id, deadline_s=deadline_s)
 
-    async def _file(self, request: Request, gateway: GatewayLife) -> Answer:
+    async def _file(self, request: Request, call: HttpCall) -> Answer:
         return await upload_file(
-            self.world,
-            request.client,
-            gateway,
+            call,
             content_of(request.request_id, request.size_bytes),
             request_id=request.request_id,
             name=f"{request.request_id}.bin",
@@ -177,16 +168,14 @@ class HttpDoor(Door):
             cut_after_bytes=None if request.cut_after_bytes == UNCUT else request.cut_after_bytes,
         )
 
-    async def _fetch(self, request: Request, gateway: GatewayLife) -> Answer:
+    async def _fetch(self, request: Request, call: HttpCall) -> Answer:
         wait_s = request.deadline_ms / 1000
         deadline_s = wait_s + FETCH_MARGIN_MS / 1000
-        return await fetch_task(
-            self.world, request.client, gateway, request.request_id, wait_s=wait_s, deadline_s=deadline_s
-        )
+        return await fetch_task(call, request.request_id, wait_s=wait_s, deadline_s=deadline_s)
 
-    async def _cancel(self, request: Request, gateway: GatewayLife) -> Answer:
-        path, timeout_s = f"/v1/tasks/{quote(request.request_id, safe=':~')}", request.deadline_ms / 1000
-        return _task(await http_call(self.world, request.client, gateway, "DELETE", path, {}, timeout_s=timeout_s))
+    async def _cancel(self, request: Request, call: HttpCall) -> Answer:
+        path = f"/v1/tasks/{quote(request.request_id, safe=':~')}"
+        return _task(await call("DELETE", path, {}, timeout_s=request.deadline_ms / 1000))
 
 
 # --- documents --------------------------------------------------------------------------------------------------------

@@ -1,31 +1,22 @@
-"""Clients of a simulation: they send what the plan says, at the time it says, and write down what they hear."""
+"""Clients of a run: they send what the plan says, at the time it says, and write down what they hear."""
 
 import asyncio
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from functools import lru_cache
 from random import Random  # noqa: TID251 - contents of files, drawn from their ids
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple, Protocol
 
-from google.protobuf.duration_pb2 import Duration
-
-from edgescale.config import CHUNK_BYTES_MAX
 from edgescale.envelope import digest
-from edgescale.errors import Conflict, EdgeScaleError, InvalidInput, NotFound, Overloaded, TaskFailed, Unavailable
+from edgescale.errors import Conflict, EdgeScaleError, InvalidInput, NotFound, Overloaded, TaskFailed
+from edgescale.harness.clients.schedules import times_of
 from edgescale.harness.event import Phase, Scalar
 from edgescale.harness.header import NS_PER_MS
 from edgescale.harness.plan import UNCUT, Request
-from edgescale.harness.recording.recorder import result_digest
-from edgescale.harness.simulation.schedules import schedule_of, times_of
-from edgescale.v1 import ingestion_service_pb2 as api
-from edgescale.v1.file_pb2 import FileMetadata
+from edgescale.harness.recording.recorder import Recorder, result_digest
 from edgescale.v1.heartbeat_pb2 import Heartbeat
 from edgescale.v1.task_pb2 import Task, TaskState
-from edgescale.v1.text_pb2 import TextInput
-
-if TYPE_CHECKING:
-    from edgescale.harness.simulation.world import World
 
 # Errors that say for certain that nothing was done.
 _REFUSALS = (InvalidInput, Conflict, Overloaded, NotFound)
@@ -51,11 +42,30 @@ class Answer(NamedTuple):
         return cls(state, result_digest(encoded), task.attempts, task.file_id)
 
 
+class Stage(Protocol):
+    """What clients know of the world that they send to.
+
+    Attributes:
+        recorder: takes what they see.
+    """
+
+    @property
+    def recorder(self) -> Recorder:
+        """See the class."""
+
+    @property
+    def ingestion_names(self) -> Collection[str]:
+        """The ingestion processes, through any of which a gateway may answer."""
+
+    def now_ns(self) -> int:
+        """Nanoseconds since the run began."""
+
+    def clock_ms(self) -> int:
+        """Milliseconds since 1970 by the clock of Redis."""
+
+
 class Door(ABC):
     """Sends a request through one service."""
-
-    def __init__(self, world: "World") -> None:
-        self.world = world
 
     @abstractmethod
     async def send(self, request: Request) -> Answer:
@@ -65,69 +75,6 @@ class Door(ABC):
             EdgeScaleError: there is none, or it is a refusal.
             TimeoutError: the client stopped listening.
         """
-
-
-class GrpcDoor(Door):
-    """Straight to an ingestion process."""
-
-    async def send(self, request: Request) -> Answer:
-        """As `Door.send`."""
-        answer: Answer = await getattr(self, f"_{request.action}")(request)
-        return answer
-
-    async def _call(self, request: Request, method: str, message: object, *, more_ms: int = 0) -> Any:
-        life = self.world.ingestions.get(request.door)
-        if life is None or (life.node.crashed and not life.node.silent):
-            raise Unavailable("nobody listens there")
-        timeout_s = (request.deadline_ms + more_ms) / 1000
-        served = getattr(life.service, method)
-        return await self.world.rpc.call(request.client, life.node, served, message, timeout_s=timeout_s)
-
-    async def _text(self, request: Request) -> Answer:
-        message = api.AnalyzeTextRequest(
-            input=TextInput(text=request.script),
-            request_id=request.request_id,
-            respond_async=request.respond_async,
-            schedule=schedule_of(self.world, request),
-            ordering_key=request.ordering_key,
-        )
-        return Answer.of((await self._call(request, "AnalyzeText", message)).task)
-
-    async def _heartbeat(self, request: Request) -> Answer:
-        message = api.SendHeartbeatRequest(heartbeat=beat_of(request), request_id=request.request_id)
-        await self._call(request, "SendHeartbeat", message)
-        return Answer("queued")
-
-    async def _fetch(self, request: Request) -> Answer:
-        wait = Duration()
-        wait.FromMilliseconds(request.deadline_ms)
-        message = api.GetTaskRequest(request_id=request.request_id, wait=wait)
-        return Answer.of((await self._call(request, "GetTask", message, more_ms=FETCH_MARGIN_MS)).task)
-
-    async def _cancel(self, request: Request) -> Answer:
-        message = api.CancelTaskRequest(request_id=request.request_id)
-        return Answer.of((await self._call(request, "CancelTask", message)).task)
-
-    async def _file(self, request: Request) -> Answer:
-        return Answer.of((await self._call(request, "UploadFile", self._messages(request))).task)
-
-    async def _messages(self, request: Request) -> AsyncIterator[api.UploadFileRequest]:
-        start = api.UploadFileStart(
-            metadata=FileMetadata(name=f"{request.request_id}.bin", content_type="application/octet-stream"),
-            request_id=request.request_id,
-            respond_async=request.respond_async,
-            explicit_end=True,
-        )
-        yield api.UploadFileRequest(start=start)
-        content = content_of(request.request_id, request.size_bytes)
-        if request.cut_after_bytes != UNCUT:
-            content = content[: request.cut_after_bytes]
-        for at in range(0, len(content), CHUNK_BYTES_MAX):
-            await asyncio.sleep(request.pause_ms / 1000)
-            yield api.UploadFileRequest(chunk=content[at : at + CHUNK_BYTES_MAX])
-        # A sender that breaks off is gone: grpc.aio then ends the messages, as if all had come.
-        if request.cut_after_bytes == UNCUT:
-            yield api.UploadFileRequest(end=api.UploadFileEnd())
 
 
 def beat_of(request: Request) -> Heartbeat:
@@ -145,20 +92,22 @@ class Clients:
     """All clients of a run.
 
     Args:
-        world: what they send to.
+        stage: where they are.
         doors: how to get through a service, by the first part of its name.
+
+    Attributes:
+        ended: calls that came to an end.
     """
 
-    def __init__(self, world: "World", doors: Mapping[str, Callable[["World"], Door]]) -> None:
-        self._world = world
-        self._recorder = world.recorder
-        self._doors = {name: make(world) for name, make in doors.items()}
+    def __init__(self, stage: Stage, doors: Mapping[str, Door]) -> None:
+        self._stage = stage
+        self._doors = doors
         self.ended = 0
 
     async def send(self, request: Request) -> None:
         """Send a request at its time; what becomes of it is written down."""
         await asyncio.sleep(request.at_ms / 1000)
-        call = self._recorder.new_call()
+        call = self._stage.recorder.new_call()
         operation = OPERATIONS.get(request.action, "submit")
         self._note(request, operation, "invoke", call, self._question(request))
         phase, fields = await self._outcome(self._limited(request))
@@ -200,10 +149,10 @@ class Clients:
     def _question(self, request: Request) -> dict[str, Scalar]:
         via = [request.door]
         if request.door.startswith("gateway"):
-            via += list(self._world.ingestions)
+            via += self._stage.ingestion_names
         if request.action == "fetch":
             return {"wait_ms": request.deadline_ms, "via": ",".join(via)}
-        deadline_ns = self._world.loop.now_ns + request.deadline_ms * NS_PER_MS
+        deadline_ns = self._stage.now_ns() + request.deadline_ms * NS_PER_MS
         if request.action == "cancel":
             return {"deadline_ns": deadline_ns, "via": ",".join(via)}
         fields: dict[str, Scalar] = {
@@ -211,7 +160,7 @@ class Clients:
             "lane": request.action,
             "digest": _digest(request),
             "deadline_ns": deadline_ns,
-            **times_of(self._world, request),
+            **times_of(request, self._stage.clock_ms()),
             **({"ordering_key": request.ordering_key} if request.ordering_key else {}),
             "respond_async": request.respond_async or request.action == "heartbeat",
             "via": ",".join(via),
@@ -223,7 +172,7 @@ class Clients:
         return fields
 
     def _note(self, request: Request, operation: str, phase: Phase, call: int, fields: Mapping[str, Scalar]) -> None:
-        self._recorder.write(request.client, operation, phase, call, request.request_id, fields)
+        self._stage.recorder.write(request.client, operation, phase, call, request.request_id, fields)
 
 
 def _digest(request: Request) -> str:
