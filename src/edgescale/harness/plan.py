@@ -32,7 +32,7 @@ class Request:
         action: what is sent; `fetch` asks for the result of an id, `cancel` ends its task.
         request_id: of the task; two requests of one id are a repetition, or a conflict where their contents differ.
         door: the service that it goes to, such as `ingestion-1` or `gateway-1`.
-        script: how the handler of a text behaves; see `edgescale.harness.simulation.handlers`.
+        script: how the handler of a text behaves; see `edgescale.harness.scripted`.
         deadline_ms: how long the client listens.
         respond_async: it wants no answer but that the task is accepted.
         cancel_after_ms: when it loses interest; 0 for never.
