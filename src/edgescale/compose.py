@@ -5,8 +5,9 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgescale.broker.agents import AgentRegistry
@@ -23,10 +24,31 @@ from edgescale.config import Settings
 from edgescale.errors import ConfigError
 
 if TYPE_CHECKING:
+    from edgescale.handlers.base import Handler
     from edgescale.worker.worker import Worker
 
 Ready = Callable[[str], None]
 Service = Callable[[Settings, asyncio.Event, Ready], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Craft:
+    """What services are made of; the harness has parts that write down what they see.
+
+    Attributes:
+        fence: of `strict`, from the settings; None for none.
+        broker: from connection, names, settings and chance.
+        inbox: from connection, broker, names, settings and chance.
+        handlers: of the worker with this name, from those that it would have.
+    """
+
+    fence: Callable[[Settings], Fence | None] = Fence.of
+    broker: Callable[[Connection, Keys, Settings, Chance], Broker] = Broker
+    inbox: Callable[[Connection, Broker, Keys, Settings, Chance], Inbox] = Inbox
+    handlers: "Callable[[Sequence[Handler], str], Sequence[Handler]]" = lambda handlers, _: handlers
+
+
+USUAL = Craft()
 
 
 def blob_url(settings: Settings) -> str:
@@ -40,18 +62,20 @@ def consumer_name(chance: Chance) -> str:
 
 
 @asynccontextmanager
-async def open_broker(settings: Settings, chance: Chance) -> AsyncIterator[tuple[Connection, Keys, Broker]]:
+async def open_broker(
+    settings: Settings, chance: Chance, craft: Craft = USUAL
+) -> AsyncIterator[tuple[Connection, Keys, Broker]]:
     """The connection, the names and the broker, closed at the end."""
     keys = Keys(settings.partitions)
-    fence = Fence.of(settings)
+    fence = craft.fence(settings)
     connection = Connection(settings.redis_url, timeout_ms=settings.redis_timeout_ms, fence=fence)
     try:
-        yield connection, keys, Broker(connection, keys, settings, chance)
+        yield connection, keys, craft.broker(connection, keys, settings, chance)
     finally:
         await connection.close()
 
 
-async def run_ingestion(settings: Settings, stop: asyncio.Event, on_ready: Ready) -> None:
+async def run_ingestion(settings: Settings, stop: asyncio.Event, on_ready: Ready, craft: Craft = USUAL) -> None:
     """Run one ingestion process until `stop` is set.
 
     Raises:
@@ -64,8 +88,8 @@ async def run_ingestion(settings: Settings, stop: asyncio.Event, on_ready: Ready
 
     chance = SystemChance()
     store = BlobStore.open(blob_url(settings))
-    async with open_broker(settings, chance) as (connection, keys, broker):
-        inbox = Inbox(connection, broker, keys, settings, chance)
+    async with open_broker(settings, chance, craft) as (connection, keys, broker):
+        inbox = craft.inbox(connection, broker, keys, settings, chance)
         service = IngestionService(
             Intake(broker, inbox, store, settings, chance),
             AgentRegistry(connection, keys, settings),
@@ -78,7 +102,7 @@ async def run_ingestion(settings: Settings, stop: asyncio.Event, on_ready: Ready
         await store.aclose()
 
 
-async def run_worker(settings: Settings, stop: asyncio.Event, on_ready: Ready) -> None:
+async def run_worker(settings: Settings, stop: asyncio.Event, on_ready: Ready, craft: Craft = USUAL) -> None:
     """Run one worker process until `stop` is set.
 
     Raises:
@@ -98,18 +122,16 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_ready: Ready) -
     chance = SystemChance()
     store = BlobStore.open(blob_url(settings))
     pool = HandlerPool(settings.pool_processes)
-    async with open_broker(settings, chance) as (connection, keys, broker):
-        registry = Registry(
-            [
-                HeartbeatHandler(AgentRegistry(connection, keys, settings)),
-                TextHandler(pool, offload_above_bytes=settings.pool_above_bytes),
-                FileHandler(store),
-            ]
-        )
+    consumer = consumer_name(chance)
+    async with open_broker(settings, chance, craft) as (connection, keys, broker):
+        heartbeats = HeartbeatHandler(AgentRegistry(connection, keys, settings))
+        texts = TextHandler(pool, offload_above_bytes=settings.pool_above_bytes)
+        handlers = craft.handlers([heartbeats, texts, FileHandler(store)], consumer)
+        registry = Registry(handlers)
         if strangers := sorted(settings.worker_lanes.keys() - registry.lanes()):
             known = ", ".join(sorted(registry.lanes()))
             raise ConfigError(f"worker_lanes: no handler serves lane {strangers[0]!r}; those that are served: {known}")
-        if TextHandler.lane in settings.worker_lanes:
+        if texts in handlers and TextHandler.lane in settings.worker_lanes:
             # Before work is taken: loading models with the first text would hold up the loop, and leases with it.
             await asyncio.to_thread(warm)
         worker = Worker(
@@ -119,7 +141,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_ready: Ready) -
             registry,
             settings,
             chance,
-            consumer=consumer_name(chance),
+            consumer=consumer,
             lanes=settings.worker_lanes,
             share=Share(settings.slots_max, settings.weights),
         )

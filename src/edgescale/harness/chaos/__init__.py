@@ -1,0 +1,1 @@
+"""Plans on real parts: real servers, real sockets, real processes."""
