@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from edgescale.chance import Chance
 from edgescale.config import ENV_PREFIX, Settings
 from edgescale.errors import ConfigError
 from edgescale.local.addresses import nth, reachable, settled
+from edgescale.local.environment import environment_of
 from edgescale.local.valkey import EmbeddedValkey
 from edgescale.telemetry.events import Event
 from edgescale.telemetry.logs import get_log
@@ -86,7 +86,7 @@ class Stack:
         self._lives: dict[str, asyncio.Task[None]] = {}
         self.valkey = EmbeddedValkey(Path(settings.data_dir) / "valkey") if embedded else None
         self.redis_url = self.valkey.url if self.valkey is not None else settings.redis_url
-        environment = self._environment()
+        environment = environment_of(self.settings, redis_url=self.redis_url)
         self.ingestion = Child("ingestion", "ingestion", environment)
         self.gateway = Child("gateway", "gateway", environment)
         self.workers = [
@@ -97,12 +97,6 @@ class Stack:
     def _own(self, number: int) -> dict[str, str]:
         """What no two workers may share."""
         return {f"{ENV_PREFIX}WORKER_HEALTH_BIND": nth(self.settings.worker_health_bind, number)}
-
-    def _environment(self) -> dict[str, str]:
-        """The parent's, and every setting as it is here, so that flags reach the children, too."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
-        values = {**self.settings.model_dump(mode="json"), "redis_url": self.redis_url}
-        return inherited | {f"{ENV_PREFIX}{name.upper()}": _as_text(value) for name, value in values.items()}
 
     async def __aenter__(self) -> Self:
         """Start everything, and return once it serves.
@@ -238,9 +232,3 @@ class Stack:
             await pause(backoff.next_ms(), self._stopping)
             with contextlib.suppress(ConfigError):
                 await valkey.start()
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, dict):
-        return ",".join(f"{name}={number}" for name, number in value.items())
-    return str(value).lower() if isinstance(value, bool) else str(value)
