@@ -86,6 +86,14 @@ def test_a_drain_may_wait_for_redis() -> None:
     assert broken(story.after(6_900).tell(ONE, "stopped").final("r1")) == set()
 
 
+def test_who_is_asked_to_stop_twice_is_judged_from_the_first_time() -> None:
+    """As seed 3945: Redis was away during the drain, and the second request came when it was back."""
+    story = stopping().tell("redis", "away").after(2_000).tell("redis", "serving").after(500)
+    story.nemesis("stop", ONE).tell(ONE, "stopping").tell(ONE, "stopped").deliver("r1", TWO, attempt=2)
+
+    assert broken(done(story, TWO)) == set()
+
+
 def test_redis_is_no_service_that_drains() -> None:
     story = Story().cast().task("r1").nemesis("stop", "redis").tell("redis", "serving").after(60_000).final("r1")
 

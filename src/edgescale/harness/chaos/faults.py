@@ -1,50 +1,91 @@
-"""What the nemesis does to real parts: the same faults, by the same names, as in simulation, as far as they can be had."""
+"""What the nemesis does to processes: the same faults, by the same names, as in simulation.
+
+Each is an async generator: begin, yield while it lasts, heal. `server_faults.py` and `network_faults.py` have the rest.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgescale.harness.plan import Fault
 
 if TYPE_CHECKING:
-    from edgescale.harness.chaos.site import Site
+    from edgescale.harness.chaos.stage import RealStage
 
-Make = Callable[["Site", Fault], AsyncIterator[None]]
-FAULTS: dict[str, Make] = {}
-# What writes down that it happens, by an event of its own.
-SILENT: set[str] = set()
+Make = Callable[["RealStage", Fault], AsyncIterator[None]]
 PAUSE_BETWEEN_S = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class FaultKind:
+    """One kind of fault.
+
+    Attributes:
+        noted: the nemesis writes down that it begins and ends; otherwise what it does is written down as events of its
+            own.
+        make: does it.
+    """
+
+    noted: bool
+    make: Make
+
+
+FAULTS: dict[str, FaultKind] = {}
 
 
 def fault(*, noted: bool = True) -> Callable[[Make], Make]:
     """Add a fault to those that can be done to real parts."""
 
     def add(make: Make) -> Make:
-        FAULTS[make.__name__] = make
-        if not noted:
-            SILENT.add(make.__name__)
+        FAULTS[make.__name__] = FaultKind(noted, make)
         return make
 
     return add
 
 
-# --- processes --------------------------------------------------------------------------------------------------------
+@fault(noted=False)
+async def crash(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
+    """A process is killed (SIGKILL); it is started again later."""
+    life = stage.site.lives[fault.target]
+    await stage.site.kill(life)
+    yield
+    await stage.site.start_again(life)
+
+
+FAULTS["door_crash"] = FAULTS["crash"]
 
 
 @fault(noted=False)
-async def crash(site: "Site", fault: Fault) -> AsyncIterator[None]:
-    """A worker is killed; it is started again later."""
-    life = site.lives[fault.target]
-    await site.kill(life)
+async def stop(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
+    """A service is asked to stop (SIGTERM), as in a deployment, and started again."""
+    life = stage.site.lives[fault.target]
+    await stage.site.stop(life)
     yield
-    await site.start_again(life)
+    await stage.site.start_again(life)
 
 
 @fault(noted=False)
-async def door_crash(site: "Site", fault: Fault) -> AsyncIterator[None]:
-    """What callers wait at is killed."""
-    life = site.lives[fault.target]
-    await site.kill(life)
+async def rolling(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
+    """Every service is stopped and started in turn, as in an upgrade."""
+    del fault
+    for name in stage.site.names:
+        life = stage.site.lives[name]
+        await stage.site.stop(life)
+        await stage.site.start_again(life)
+        await asyncio.wait([asyncio.create_task(stage.site.lives[name].ready.wait())], timeout=PAUSE_BETWEEN_S * 20)
+        await asyncio.sleep(PAUSE_BETWEEN_S)
     yield
-    await site.start_again(life)
+
+
+@fault(noted=False)
+async def pause(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
+    """A process stands still (SIGSTOP), and goes on as if nothing had been."""
+    life = stage.site.lives[fault.target]
+    paused = stage.site.pause(life)
+    yield
+    if paused:
+        stage.site.resume(life)
+
+
+FAULTS["stall"] = FAULTS["pause"]

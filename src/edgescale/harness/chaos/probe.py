@@ -100,6 +100,7 @@ class Probe:
                 reason=fields.get(b"reason", b"").decode(errors="replace"),
                 dead=request_id in dead,
             )
+        await self._write_deleted()
         for lane in self._lanes:
             backlog, pending = await self.figures(lane)
             self._recorder.note(PROBE, "final", lane=lane, backlog=backlog, pending=pending)
@@ -115,6 +116,14 @@ class Probe:
                 referenced=file_id in referenced,
                 complete=True,
             )
+
+    async def _write_deleted(self) -> None:
+        """Of the entries that the nemesis added, those that are gone: when they went, nobody saw."""
+        for event in [event for event in self._recorder.events if event.operation == "add"]:
+            lane, entry = event.text("lane"), event.text("entry")
+            streams = [self._keys.stream(partition, lane) for partition in range(self._keys.partitions)]
+            if not any([await self._connection.command("XRANGE", stream, entry, entry) for stream in streams]):
+                self._recorder.note(event.actor, "delete", request_id=event.request_id, lane=lane, entry=entry)
 
     async def _tasks(self) -> AsyncIterator[tuple[str, dict[bytes, bytes]]]:
         cursor = "0"

@@ -24,13 +24,13 @@ def check(history: History) -> Verdict:
     case = Case(history, PROMISE, TITLE)
     held = _held(history)
     stopped = {event.actor: event for event in history.named("stopped")}
-    for stopping in history.named("stopping"):
+    asked = history.view(_asked)
+    for stopping in asked.values():
         case.counts["drains"] += 1
         _takes_nothing(case, history, stopping, held.get(stopping.actor, ()))
         if stopping.actor in stopped:
             _leaves_nothing(case, history, stopping, stopped[stopping.actor], held.get(stopping.actor, ()))
-    asked = history.view(Lives).stops | {event.actor: event for event in history.named("stopping")}
-    for actor, event in asked.items():
+    for actor, event in (history.view(Lives).stops | asked).items():
         _ends(case, history, actor, event, stopped.get(actor))
     for entry in list(history.view(Entries)):
         for delivery in entry.deliveries:
@@ -41,6 +41,14 @@ def check(history: History) -> Verdict:
     cancels.never_starts(case, history)
     cancels.is_told(case, history)
     return case.verdict()
+
+
+def _asked(history: History) -> Mapping[str, Event]:
+    """A view: when each service was asked to stop, for the first time where it was asked more than once."""
+    asked: dict[str, Event] = {}
+    for event in history.named("stopping"):
+        asked.setdefault(event.actor, event)
+    return asked
 
 
 def _held(history: History) -> Mapping[str, Sequence[tuple[Entry, Delivery]]]:

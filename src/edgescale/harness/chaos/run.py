@@ -1,0 +1,130 @@
+"""One run on real parts: a plan is carried out against real processes and a real server, and the checkers judge it."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from edgescale.broker.connection import Connection
+from edgescale.broker.keys import Keys
+from edgescale.compose import blob_url
+from edgescale.config import Settings, load_settings
+from edgescale.harness.chaos.doors import Doors
+from edgescale.harness.chaos.nemesis import Nemesis
+from edgescale.harness.chaos.probe import Probe
+from edgescale.harness.chaos.site import Site
+from edgescale.harness.chaos.stage import RealStage
+from edgescale.harness.chaos.terms import LANES, SETTINGS, header_of
+from edgescale.harness.checkers import Verdict, judge
+from edgescale.harness.clients.clients import Clients
+from edgescale.harness.history import History
+from edgescale.harness.markers import hits
+from edgescale.harness.plan import Plan
+from edgescale.uploads.store import FILE_ID, BlobStore
+
+if TYPE_CHECKING:
+    from edgescale.harness.chaos.server import Server
+
+# The longest that anything may take once all is healed.
+QUIESCE_S, REST_S = 90.0, 0.2
+PROBE_TIMEOUT_MS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class ChaosRun:
+    """What became of a plan.
+
+    Attributes:
+        plan: that was carried out.
+        history: what everybody saw.
+        verdicts: one for each promise, P1 first.
+        markers: how often each was hit, by name.
+        failures: what is wrong with the run itself, such as a service that ended by itself; empty for a good one.
+    """
+
+    plan: Plan
+    history: History
+    verdicts: tuple[Verdict, ...]
+    markers: Mapping[str, int]
+    failures: Sequence[str]
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing failed and every promise was kept."""
+        return not self.failures and all(verdict.outcome == "valid" for verdict in self.verdicts)
+
+
+def settings_of(plan: Plan, folder: Path) -> Settings:
+    """The settings of all services.
+
+    Raises:
+        ConfigError: the plan names a setting that there is not, or one that cannot work.
+    """
+    return load_settings({}, **{**SETTINGS, **plan.settings, "data_dir": folder / "data"})
+
+
+async def carry_out(plan: Plan, server: "Server", folder: Path, *, mutant: str = "") -> ChaosRun:
+    """Carry out a plan against a server that serves, and judge what was seen.
+
+    Args:
+        plan: what is sent, and what breaks.
+        server: empty; it is left as the plan leaves it.
+        folder: for events, logs and data.
+        mutant: under which services run; "" for none.
+
+    Raises:
+        ConfigError: the plan names what cannot be had, or a service does not start.
+    """
+    settings = settings_of(plan, folder)
+    names = [f"{kind}-{number}" for kind, count in plan.services.items() for number in range(1, count + 1)]
+    site = Site(folder, settings, names, dict.fromkeys(names, server.url), mutant=mutant)
+    operator = Connection(server.url, timeout_ms=PROBE_TIMEOUT_MS)
+    stage = RealStage(site, server, operator, Keys(settings.partitions))
+    try:
+        await _story(stage, plan)
+    except BaseException:
+        site.abandon()
+        raise
+    finally:
+        await operator.close()
+    history = History.ordered(header_of(plan, settings), site.events())
+    return ChaosRun(plan, history, judge(history), hits(history), tuple(site.failures))
+
+
+async def _story(stage: RealStage, plan: Plan) -> None:
+    """Faults and requests first, then all is healed, then everything must come to rest."""
+    site = stage.site
+    await site.start_all()
+    probe = Probe(stage.operator, stage.keys, site.settings, site.recorder, LANES)
+    # The times of the plan count from here, where everything serves.
+    async with Doors(site, site.addresses) as doors:
+        clients, nemesis = Clients(site, doors.by_kind), Nemesis(stage)
+        probing = asyncio.create_task(probe.watch())
+        sending = [asyncio.create_task(clients.send(request)) for request in plan.requests]
+        await nemesis.strike_all(plan.faults)
+        await site.revive()
+        if sending:
+            await asyncio.wait(sending)
+        await _come_to_rest(probe)
+        probing.cancel()
+    await site.revive()
+    store = BlobStore.open(blob_url(site.settings))
+    await probe.write_final(store, _file_ids(site.settings))
+    await store.aclose()
+    await site.end()
+
+
+async def _come_to_rest(probe: Probe) -> None:
+    """Wait until nothing is queued or running any more, or for as long as anything may take."""
+    for _ in range(int(QUIESCE_S / REST_S)):
+        if await probe.at_rest():
+            return
+        await asyncio.sleep(REST_S)
+
+
+def _file_ids(settings: Settings) -> list[str]:
+    """The files in the local store."""
+    folder = Path(urlsplit(blob_url(settings)).path) / "files"
+    return [path.name for path in folder.glob("*") if FILE_ID.fullmatch(path.name)]

@@ -1,0 +1,28 @@
+"""All that the nemesis of a run on real parts has in reach."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgescale.broker.connection import Connection
+from edgescale.broker.keys import Keys
+from edgescale.harness.chaos.site import Site
+
+if TYPE_CHECKING:
+    from edgescale.harness.chaos.server import Server
+
+
+@dataclass(frozen=True, slots=True)
+class RealStage:
+    """One run's services and server.
+
+    Attributes:
+        site: the services.
+        server: Redis or Valkey.
+        operator: a connection to the server itself, past all faults of the network.
+        keys: names of everything there.
+    """
+
+    site: Site
+    server: "Server"
+    operator: Connection
+    keys: Keys
