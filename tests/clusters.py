@@ -9,7 +9,7 @@ from typing import Any
 from edgescale.broker.connection import Connection
 from edgescale.broker.keys import Keys
 from edgescale.broker.slots import slot_of
-from edgescale.local.child import LOOPBACK, lasting_port
+from edgescale.local.child import LOOPBACK, free_port
 from edgescale.local.valkey import EmbeddedValkey
 from tests.servers import program
 from tests.support import CLUSTER_PARTITIONS, eventually
@@ -25,8 +25,8 @@ class ClusterNode(EmbeddedValkey):
     """A server that takes part in a cluster."""
 
     def __init__(self, data_dir: Path, binary: Path) -> None:
-        super().__init__(data_dir, port=lasting_port(), binary=binary)
-        self.bus_port = lasting_port()
+        super().__init__(data_dir, port=free_port(), binary=binary)
+        self.bus_port = free_port()
         self.id = ""
         self.connection = Connection(self.url, timeout_ms=2_000)
 

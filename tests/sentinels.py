@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgescale.broker.connection import Connection, flat_dict
 from edgescale.errors import EdgeScaleError
-from edgescale.local.child import LOOPBACK, lasting_port
+from edgescale.local.child import LOOPBACK, free_port
 from edgescale.local.valkey import EmbeddedValkey
 from tests.servers import program
 from tests.support import eventually
@@ -25,7 +25,7 @@ class Replicated(EmbeddedValkey):
     """A server that follows another one, or none; sentinels change that."""
 
     def __init__(self, data_dir: Path, binary: Path, follows: "Replicated | None" = None) -> None:
-        super().__init__(data_dir, port=lasting_port(), binary=binary)
+        super().__init__(data_dir, port=free_port(), binary=binary)
         self._follows = follows
 
     def _options(self) -> list[str]:
@@ -38,7 +38,7 @@ class SentinelProcess(EmbeddedValkey):
     """A sentinel."""
 
     def __init__(self, data_dir: Path, binary: Path, watched: EmbeddedValkey) -> None:
-        super().__init__(data_dir, port=lasting_port(), binary=binary)
+        super().__init__(data_dir, port=free_port(), binary=binary)
         self._config = data_dir / "sentinel.conf"
         data_dir.mkdir(parents=True)
         lines = [

@@ -11,6 +11,7 @@ import typer
 from edgescale import __version__
 from edgescale.errors import ConfigError, InvalidInput
 from edgescale.exits import EXIT_FAILED, sentences
+from edgescale.harness.chaos_command import chaos
 from edgescale.harness.simulate_command import simulate
 from edgescale.local.asking import with_client
 from edgescale.local.cancel_command import cancel, print_message
@@ -177,6 +178,7 @@ def status(target: Target = None, as_json: AsJson = False) -> None:
 
 app.command()(cancel)
 app.command()(simulate)
+app.command()(chaos)
 
 
 @send.command()

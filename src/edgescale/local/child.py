@@ -43,17 +43,10 @@ def bundled_binary() -> Path:
 
 
 def free_port() -> int:
-    """A port of the loopback interface on which nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback interface that nobody listens on now.
 
-
-def lasting_port() -> int:
-    """A port that nobody listens on now, and that no outgoing connection is given meanwhile.
-
-    For who is started again on it: `free_port` is of those that the system gives to connections, too.
-    Source: Linux, ip_local_port_range; they begin at 32768.
+    No outgoing connection is given it either, so that who is started again on it finds it free.
+    Source: Linux, ip_local_port_range; what the system gives to connections begins at 32768.
     """
     while True:
         port = next(_PORTS)

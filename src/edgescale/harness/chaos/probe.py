@@ -33,6 +33,9 @@ class Probe:
         settings: caps and lanes.
         recorder: takes the events.
         lanes: to be looked at.
+
+    Attributes:
+        seen: backlog and pending of each lane, as of the last sample.
     """
 
     def __init__(
@@ -43,13 +46,14 @@ class Probe:
         self._settings = settings
         self._recorder = recorder
         self._lanes = lanes
+        self.seen: dict[str, tuple[int, int]] = {}
 
     async def watch(self) -> None:
         """Take samples until cancelled; while the server is away there are none."""
         while True:
             with suppress(EdgeScaleError):
                 for lane in self._lanes:
-                    backlog, pending = await self.figures(lane)
+                    backlog, pending = self.seen[lane] = await self.figures(lane)
                     cap = self._settings.cap_of(lane)
                     self._recorder.note(PROBE, "sample", lane=lane, backlog=backlog, pending=pending, cap=cap)
             await asyncio.sleep(SAMPLE_S)

@@ -1,10 +1,10 @@
 """One run on real parts: a plan is carried out against real processes and a real server, and the checkers judge it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from edgescale.broker.connection import Connection
@@ -27,6 +27,19 @@ from edgescale.uploads.store import FILE_ID, BlobStore
 if TYPE_CHECKING:
     from edgescale.harness.chaos.server import Server
 
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What can be seen of a run while it goes on."""
+
+    plan: Plan
+    site: Site
+    clients: Clients
+    nemesis: Nemesis
+    probe: Probe
+
+
+Watcher = Callable[[Sight], Coroutine[Any, Any, None]]
 # The longest that anything may take once all is healed.
 QUIESCE_S, REST_S = 90.0, 0.2
 PROBE_TIMEOUT_MS = 2_000
@@ -65,7 +78,9 @@ def settings_of(plan: Plan, folder: Path) -> Settings:
     return load_settings({}, **{**SETTINGS, **plan.settings, "data_dir": folder / "data"})
 
 
-async def carry_out(plan: Plan, server: "Server", folder: Path, *, mutant: str = "") -> ChaosRun:
+async def carry_out(
+    plan: Plan, server: "Server", folder: Path, *, mutant: str = "", watcher: Watcher | None = None
+) -> ChaosRun:
     """Carry out a plan against a server that serves, and judge what was seen.
 
     Args:
@@ -73,6 +88,7 @@ async def carry_out(plan: Plan, server: "Server", folder: Path, *, mutant: str =
         server: empty; it is left as the plan leaves it.
         folder: for events, logs and data.
         mutant: under which services run; "" for none.
+        watcher: looks on while requests are sent; it is cancelled then.
 
     Raises:
         ConfigError: the plan names what cannot be had, or a service does not start.
@@ -83,7 +99,7 @@ async def carry_out(plan: Plan, server: "Server", folder: Path, *, mutant: str =
     operator = Connection(server.url, timeout_ms=PROBE_TIMEOUT_MS)
     stage = RealStage(site, server, operator, Keys(settings.partitions))
     try:
-        await _story(stage, plan)
+        await _story(stage, plan, watcher)
     except BaseException:
         site.abandon()
         raise
@@ -93,7 +109,7 @@ async def carry_out(plan: Plan, server: "Server", folder: Path, *, mutant: str =
     return ChaosRun(plan, history, judge(history), hits(history), tuple(site.failures))
 
 
-async def _story(stage: RealStage, plan: Plan) -> None:
+async def _story(stage: RealStage, plan: Plan, watcher: Watcher | None) -> None:
     """Faults and requests first, then all is healed, then everything must come to rest."""
     site = stage.site
     await site.start_all()
@@ -101,14 +117,19 @@ async def _story(stage: RealStage, plan: Plan) -> None:
     # The times of the plan count from here, where everything serves.
     async with Doors(site, site.addresses) as doors:
         clients, nemesis = Clients(site, doors.by_kind), Nemesis(stage)
-        probing = asyncio.create_task(probe.watch())
+        aside = [asyncio.create_task(probe.watch())]
+        if watcher is not None:
+            aside.append(asyncio.create_task(watcher(Sight(plan, site, clients, nemesis, probe))))
         sending = [asyncio.create_task(clients.send(request)) for request in plan.requests]
-        await nemesis.strike_all(plan.faults)
-        await site.revive()
-        if sending:
-            await asyncio.wait(sending)
-        await _come_to_rest(probe)
-        probing.cancel()
+        try:
+            await nemesis.strike_all(plan.faults)
+            await site.revive()
+            await asyncio.gather(*sending)
+            await _come_to_rest(probe)
+        finally:
+            for task in (*aside, *sending):
+                task.cancel()
+            await asyncio.gather(*aside, *sending, return_exceptions=True)
     await site.revive()
     store = BlobStore.open(blob_url(site.settings))
     await probe.write_final(store, _file_ids(site.settings))

@@ -13,7 +13,7 @@ from edgescale.harness.chaos.processes import Life, begin_life
 from edgescale.harness.event import Event
 from edgescale.harness.recording.file import read_events
 from edgescale.harness.recording.recorder import Recorder
-from edgescale.local.child import LOOPBACK, lasting_port
+from edgescale.local.child import LOOPBACK, free_port
 from edgescale.local.environment import environment_of
 
 NEMESIS = "nemesis"
@@ -51,7 +51,7 @@ class Site:
         self.folder = folder
         self.settings = settings
         self.names = list(names)
-        self.addresses = {name: f"{LOOPBACK}:{lasting_port()}" for name in names if not name.startswith("worker")}
+        self.addresses = {name: f"{LOOPBACK}:{free_port()}" for name in names if not name.startswith("worker")}
         self.lives: dict[str, Life] = {}
         self.failures: list[str] = []
         self._redis_urls = redis_urls

@@ -22,7 +22,7 @@ SETTINGS: Mapping[str, Any] = {
     "wait_max_ms": 60_000,
     "result_ttl_ms": 1_800_000,
     "attempts_max": 5,
-    "lane_cap": 1_000,
+    "lane_cap": 200,
     "pool_processes": 1,
 }
 # Beside the services, the clients, the nemesis and the server share the machine.

@@ -30,7 +30,7 @@ def check(history: History) -> Verdict:
         _takes_nothing(case, history, stopping, held.get(stopping.actor, ()))
         if stopping.actor in stopped:
             _leaves_nothing(case, history, stopping, stopped[stopping.actor], held.get(stopping.actor, ()))
-    for actor, event in (history.view(Lives).stops | asked).items():
+    for actor, event in {**history.view(Lives).stops, **asked}.items():
         _ends(case, history, actor, event, stopped.get(actor))
     for entry in list(history.view(Entries)):
         for delivery in entry.deliveries:

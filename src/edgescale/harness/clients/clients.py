@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Awaitable, Collection, Mapping
 from functools import lru_cache
 from random import Random  # noqa: TID251 - contents of files, drawn from their ids
@@ -97,12 +98,14 @@ class Clients:
 
     Attributes:
         ended: calls that came to an end.
+        ends: how many of them how: by phase.
     """
 
     def __init__(self, stage: Stage, doors: Mapping[str, Door]) -> None:
         self._stage = stage
         self._doors = doors
         self.ended = 0
+        self.ends: Counter[Phase] = Counter()
 
     async def send(self, request: Request) -> None:
         """Send a request at its time; what becomes of it is written down."""
@@ -115,6 +118,7 @@ class Clients:
             # Whatever it was told, it was gone before.
             fields = {"reason": "CUT"}
         self.ended += 1
+        self.ends[phase] += 1
         self._note(request, operation, phase, call, fields)
 
     async def _limited(self, request: Request) -> Answer | None:

@@ -1,0 +1,155 @@
+"""Runs on real parts, one scenario after the other, and what is told of them."""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from edgescale.exits import EXIT_FAILED, EXIT_INTERRUPTED
+from edgescale.harness.campaign.offences import offences_of
+from edgescale.harness.campaign.report import console_of
+from edgescale.harness.campaign.result import Offence
+from edgescale.harness.campaign.versions import commit_of, versions
+from edgescale.harness.chaos.provider import Provider
+from edgescale.harness.chaos.run import ChaosRun, carry_out
+from edgescale.harness.chaos.view import watching
+from edgescale.harness.plan import Plan
+from edgescale.harness.report.about import About
+from edgescale.harness.report.page import page
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One run that is asked for.
+
+    Attributes:
+        name: of the scenario, or of the plan's file.
+        title: what it is about.
+        plan: what is done.
+        reaches: markers that it must hit.
+        replay: the command that runs it again.
+    """
+
+    name: str
+    title: str
+    plan: Plan
+    reaches: Sequence[str]
+    replay: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of it.
+
+    Attributes:
+        asked: the run.
+        run: its history and verdicts.
+        used: what it ran on, by name.
+        wall_s: how long it took.
+        folder: where its events and logs are.
+    """
+
+    asked: Asked
+    run: ChaosRun
+    used: Mapping[str, str]
+    wall_s: float
+    folder: Path
+
+    @property
+    def missed(self) -> list[str]:
+        """The markers that it should have hit."""
+        return [name for name in self.asked.reaches if not self.run.markers.get(name)]
+
+    @property
+    def good(self) -> bool:
+        """Whether every promise was kept, and the run shows that."""
+        return self.run.good and not self.missed
+
+    @property
+    def offences(self) -> Sequence[Offence]:
+        """What was broken, those of P1 first."""
+        return offences_of(self.run.history, "", self.run.verdicts)
+
+    def record(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "name": self.asked.name,
+            "good": self.good,
+            "replay": self.asked.replay,
+            "seed": self.asked.plan.seed,
+            "used": dict(self.used),
+            "requests": len(self.asked.plan.requests),
+            "faults": len(self.asked.plan.faults),
+            "events": len(self.run.history.events),
+            "wall_s": round(self.wall_s, 1),
+            "verdicts": {verdict.promise: verdict.outcome for verdict in self.run.verdicts},
+            "markers": {name: count for name, count in self.run.markers.items() if count},
+            "missed": self.missed,
+            "failures": list(self.run.failures),
+            "offences": [
+                {"promise": offence.promise, "rule": offence.rule, "sentence": offence.sentence}
+                for offence in self.offences
+            ],
+        }
+
+
+async def run_all(
+    provider: Provider, wanted: Sequence[Asked], *, mutant: str, report: Path | None, as_json: bool
+) -> int:
+    """Carry everything out, print what became of it, and return the exit status.
+
+    Args:
+        provider: of servers, not opened yet.
+        wanted: one run after the other, each with a server of its own.
+        mutant: under which services run; "" for none.
+        report: where the page of the run goes; with several runs, each has a page of its own beside it.
+        as_json: print that only.
+
+    Raises:
+        ConfigError: the provider cannot be had, or a service does not start.
+    """
+    from edgescale.harness.chaos.told import print_all, print_one  # noqa: PLC0415 - it looks at what is told here
+
+    told: list[Told] = []
+    status = 0
+    async with provider:
+        try:
+            for asked in wanted:
+                told.append(await _one(provider, asked, mutant=mutant, quiet=as_json))
+                if report is not None:
+                    where = report if len(wanted) == 1 else report.with_stem(f"{report.stem}-{asked.name}")
+                    where.write_text(_page(told[-1]), encoding="utf-8")
+                if not as_json:
+                    print_one(console_of(), told[-1])
+        except asyncio.CancelledError:
+            # Ctrl-C: what there is, is told.
+            status = EXIT_INTERRUPTED
+    good = all(item.good for item in told)
+    if as_json:
+        record = {"good": good, "commit": commit_of(), "versions": versions(), "runs": [item.record() for item in told]}
+        print(json.dumps(record, indent=2))  # noqa: T201 - for machines
+    elif len(told) > 1:
+        print_all(console_of(), told)
+    return status or (0 if good else EXIT_FAILED)
+
+
+async def _one(provider: Provider, asked: Asked, *, mutant: str, quiet: bool) -> Told:
+    folder = Path(tempfile.mkdtemp(prefix=f"edgescale-chaos-{asked.name}-"))
+    began_s = perf_counter()
+    server = await provider.server()
+    used = {"server": str(await server.describe())}
+    with watching(asked.name, quiet=quiet) as watcher:
+        run = await carry_out(asked.plan, server, folder, mutant=mutant, watcher=watcher)
+    await server.discard()
+    run.history.dump(folder / "history.jsonl")
+    return Told(asked, run, used, perf_counter() - began_s, folder)
+
+
+def _page(told: Told) -> str:
+    failure = "; ".join(told.run.failures)
+    about = About(f"{told.asked.name}: {told.asked.title}", told.asked.replay, used=told.used, failure=failure)
+    return page(told.run.history, told.run.verdicts, told.run.markers, about)

@@ -1,0 +1,49 @@
+"""What a person sees of runs on real parts once they are over."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from edgescale.harness.chaos.session import Told
+
+STORIES_MAX = 3
+OUTCOMES = {"valid": Text("ok"), "invalid": Text("BROKEN", style="red"), "unknown": Text("?", style="red")}
+
+
+def print_one(console: Console, told: "Told") -> None:
+    """One run: a line if it was good, else all that a person needs to go on."""
+    plan, verdict = told.asked.plan, "kept  " if told.good else "BROKEN"
+    line = f"{verdict} {told.asked.name}: {len(plan.requests):,} requests, {len(plan.faults):,} faults"
+    console.print(Text(f"{line}, {told.wall_s:.0f} s, {told.used['server']}", style="" if told.good else "red"))
+    for more in _trouble(told):
+        console.print(Text(more))
+
+
+def _trouble(told: "Told") -> Iterator[str]:
+    if told.good:
+        return
+    for failure in told.run.failures:
+        yield f"  the run failed: {failure}"
+    if told.missed:
+        yield f"  it shows nothing: {', '.join(told.missed)} did not happen"
+    for offence in told.offences[:STORIES_MAX]:
+        yield f"  {offence.promise} {offence.rule}: {offence.sentence}"
+        yield offence.story
+    yield f"  replay: {told.asked.replay}"
+    yield f"  events, logs and data: {told.folder}"
+
+
+def print_all(console: Console, told: "Sequence[Told]") -> None:
+    """All runs, one line each, by promise."""
+    promises = [verdict.promise for verdict in told[0].run.verdicts]
+    table = Table("scenario", *promises, box=None, padding=(0, 1))
+    for item in told:
+        outcomes = {verdict.promise: verdict.outcome for verdict in item.run.verdicts}
+        table.add_row(item.asked.name, *(OUTCOMES[outcomes[name]] for name in promises))
+    console.print(table)
+    broken = [item.asked.name for item in told if not item.good]
+    console.print(Text(f"not good: {', '.join(broken)}" if broken else f"all {len(told)} are good"))

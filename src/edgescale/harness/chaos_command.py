@@ -1,0 +1,107 @@
+"""`edgescale chaos`: the options of the command; `chaos.session` runs what they ask for."""
+
+import asyncio
+import dataclasses
+import shlex
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgescale.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edgescale.harness.chaos.session import Asked
+
+ALL = "all"
+USUAL = "everything-at-once"
+
+
+def chaos(
+    scenarios: Annotated[
+        list[str] | None, typer.Argument(help="Names, files *.toml, or `all`; everything-at-once when left out.")
+    ] = None,
+    duration: Annotated[float | None, typer.Option("--duration", min=1, help="Seconds of load, for each.")] = None,
+    rate: Annotated[float | None, typer.Option("--rate", min=0.1, help="Requests a second, about.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="What is drawn is drawn from this.")] = 1,
+    plan: Annotated[Path | None, typer.Option("--plan", help="Run this plan instead of scenarios.")] = None,
+    provider: Annotated[
+        str, typer.Option("--provider", help="Where Redis comes from: auto, docker, native, compose or a URL.")
+    ] = "auto",
+    mutant: Annotated[str, typer.Option("--mutant", help="Break the services like this.")] = "",
+    report: Annotated[Path | None, typer.Option("--report", help="Write an HTML page here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List the scenarios.")] = False,
+) -> None:
+    """Run the services as real processes against a real Redis, break things, and judge every promise.
+
+    Exits with 0 only if every promise was kept in every run, and each run reached what it is there for.
+    """
+    _needs("httpx")
+    from edgescale.harness.chaos.scenario import load_scenario, scenario_names
+
+    if listed:
+        for name in scenario_names():
+            print(f"{name:20} {load_scenario(name).title}")
+        return
+    from edgescale.harness.chaos.providers import provider_of
+    from edgescale.harness.chaos.session import run_all
+    from edgescale.harness.mutants import find
+
+    if mutant:
+        find(mutant)
+    if report is not None and not report.absolute().parent.is_dir():
+        raise ConfigError(f"--report {report}: there is no folder {report.parent}")
+    common = [f"--provider {shlex.quote(provider)}", *([f"--mutant {mutant}"] if mutant else [])]
+    if plan is not None:
+        if scenarios or duration is not None or rate is not None:
+            raise ConfigError("--plan runs one plan: leave scenarios, --duration and --rate out, or --plan")
+        wanted = [_planned(plan, common)]
+    else:
+        names = scenario_names() if scenarios == [ALL] else scenarios or [USUAL]
+        wanted = [_asked(name, seed, duration, rate, common) for name in names]
+    running = run_all(provider_of(provider), wanted, mutant=mutant, report=report, as_json=as_json)
+    raise typer.Exit(asyncio.run(running))
+
+
+def _asked(name: str, seed: int, duration: float | None, rate: float | None, common: list[str]) -> "Asked":
+    from edgescale.harness.chaos.scenario import load_scenario
+    from edgescale.harness.chaos.session import Asked
+
+    scenario, told = load_scenario(name), []
+    if duration is not None:
+        scenario = dataclasses.replace(scenario, duration_s=duration)
+        told.append(f"--duration {duration:g}")
+    if rate is not None:
+        scenario = dataclasses.replace(scenario, rate=rate)
+        told.append(f"--rate {rate:g}")
+    replay = " ".join(["edgescale chaos", shlex.quote(name), f"--seed {seed}", *told, *common])
+    return Asked(scenario.name, scenario.title, scenario.plan(seed), scenario.reaches, replay)
+
+
+def _planned(path: Path, common: list[str]) -> "Asked":
+    from edgescale.harness.chaos.fit import check_plan
+    from edgescale.harness.chaos.session import Asked
+    from edgescale.harness.regressions import Regression
+
+    plan = Regression.load(path).plan
+    try:
+        check_plan(plan)
+    except ConfigError as error:
+        raise ConfigError(f"plan {path}: {error}") from error
+    replay = " ".join(["edgescale chaos", f"--plan {shlex.quote(str(path))}", *common])
+    return Asked(path.stem, f"the plan {path.name}", plan, (), replay)
+
+
+def _needs(*packages: str) -> None:
+    """See that the harness's own packages are installed.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    for package in packages:
+        try:
+            import_module(package)
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"chaos needs {package}: pip install 'edgescale[local,harness,chaos]'") from error
