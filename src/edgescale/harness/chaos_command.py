@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import os
 import shlex
 from importlib import import_module
 from pathlib import Path
@@ -38,6 +39,9 @@ def chaos(
 
     Exits with 0 only if every promise was kept in every run, and each run reached what it is there for.
     """
+    # gRPC's own handlers of forks can crash the server that is started here; nobody uses gRPC after a fork.
+    # Read by grpc when it is imported. Source: gRPC Core, doc/environment_variables.md and doc/fork_support.md.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     _needs("httpx")
     from edgescale.harness.chaos.scenario import load_scenario, scenario_names
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -33,19 +33,27 @@ class Probe:
         settings: caps and lanes.
         recorder: takes the events.
         lanes: to be looked at.
+        ns_of: from milliseconds since 1970 to nanoseconds since the run began.
 
     Attributes:
         seen: backlog and pending of each lane, as of the last sample.
     """
 
     def __init__(
-        self, connection: Connection, keys: Keys, settings: Settings, recorder: Recorder, lanes: Sequence[str]
+        self,
+        connection: Connection,
+        keys: Keys,
+        settings: Settings,
+        recorder: Recorder,
+        lanes: Sequence[str],
+        ns_of: Callable[[int], int],
     ) -> None:
         self._connection = connection
         self._keys = keys
         self._settings = settings
         self._recorder = recorder
         self._lanes = lanes
+        self._ns_of = ns_of
         self.seen: dict[str, tuple[int, int]] = {}
 
     async def watch(self) -> None:
@@ -94,6 +102,7 @@ class Probe:
         dead = {request_id async for request_id in self._dead()}
         tasks = {request_id: fields async for request_id, fields in self._tasks()}
         for request_id, fields in sorted(tasks.items()):
+            self._write_cancelled(request_id, fields)
             self._recorder.note(
                 PROBE,
                 "final",
@@ -120,6 +129,12 @@ class Probe:
                 referenced=file_id in referenced,
                 complete=True,
             )
+
+    def _write_cancelled(self, request_id: str, fields: Mapping[bytes, bytes]) -> None:
+        """When a task was cancelled, no worker knows; its record does."""
+        if fields.get(b"state") == b"cancelled":
+            then_ns = self._ns_of(int(fields.get(b"settled_ms", b"0")))
+            self._recorder.note_at(then_ns, PROBE, "store", request_id, state="cancelled", reason="CANCELLED")
 
     async def _write_deleted(self) -> None:
         """Of the entries that the nemesis added, those that are gone: when they went, nobody saw."""

@@ -113,7 +113,7 @@ async def _story(stage: RealStage, plan: Plan, watcher: Watcher | None) -> None:
     """Faults and requests first, then all is healed, then everything must come to rest."""
     site = stage.site
     await site.start_all()
-    probe = Probe(stage.operator, stage.keys, site.settings, site.recorder, LANES)
+    probe = Probe(stage.operator, stage.keys, site.settings, site.recorder, LANES, site.ns_of)
     # The times of the plan count from here, where everything serves.
     async with Doors(site, site.addresses) as doors:
         clients, nemesis = Clients(site, doors.by_kind), Nemesis(stage)

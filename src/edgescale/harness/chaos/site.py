@@ -56,7 +56,7 @@ class Site:
         self.failures: list[str] = []
         self._redis_urls = redis_urls
         self._mutant = mutant
-        self._began_ns = time.monotonic_ns()
+        self._began_ns, self._began_wall_ns = time.monotonic_ns(), time.time_ns()
         self.recorder = Recorder(self.now_ns)
         self._events: list[Path] = []
         self._watches: set[asyncio.Task[None]] = set()
@@ -76,6 +76,10 @@ class Site:
     def clock_ms(self) -> int:
         """Milliseconds since 1970: one machine, one clock."""
         return time.time_ns() // 1_000_000
+
+    def ns_of(self, wall_ms: int) -> int:
+        """When that was, in nanoseconds since the run began."""
+        return wall_ms * 1_000_000 - self._began_wall_ns
 
     # --- lives ---
 

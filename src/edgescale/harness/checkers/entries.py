@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgescale.harness.checkers.calls import Call, paired
+from edgescale.harness.checkers.faults import REDIS
 from edgescale.harness.checkers.spans import FOREVER, Span
 from edgescale.harness.history import Event, History
 
@@ -236,8 +237,14 @@ def _refused(renewal: Event) -> bool:
 
 
 def _stores(history: History) -> Mapping[str, Sequence[Event]]:
-    """When each task's terminal state was written: as Redis saw it, or else as the settling worker heard."""
-    stores = history.named("store") or [event for event in history.named("settle") if event.text("status") == "settled"]
+    """When each task's terminal state was written: as Redis saw it, or else as the settling worker heard.
+
+    Where nobody watches Redis, what no worker settles is read from the records at the end.
+    """
+    stores = list(history.named("store"))
+    if not any(event.name == REDIS for event in stores):
+        stores += [event for event in history.named("settle") if event.text("status") == "settled"]
+        stores.sort(key=lambda event: event.index)
     by_request: dict[str, list[Event]] = {}
     for event in stores:
         by_request.setdefault(event.request_id, []).append(event)

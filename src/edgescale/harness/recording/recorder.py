@@ -55,6 +55,10 @@ class Recorder:
         event = Event(len(self.events), self._now_ns(), actor, operation, phase, call, request_id, fields)
         self.events.append(event)
 
+    def note_at(self, time_ns: int, actor: str, operation: str, request_id: str, **fields: Scalar) -> None:
+        """Write down what is known only now to have happened then."""
+        self.events.append(Event(len(self.events), time_ns, actor, operation, "ok", None, request_id, fields))
+
     def mark(self, actor: str, name: str, request_id: str = "") -> None:
         """Write down evidence that only this actor can see; see `edgescale.harness.markers`."""
         self.note(actor, "marker", request_id=request_id, name=name)
