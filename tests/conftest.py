@@ -1,8 +1,13 @@
 """What holds for all tests."""
 
+import argparse
 import os
 
+import pytest
 from hypothesis import settings
+
+from edgescale.errors import ConfigError
+from edgescale.harness.chaos.providers import Choice, parse_provider
 
 # The embedded server is started by a fork that runs Python before it executes the server, and gRPC's own handlers of
 # forks crash that child, now and then, where gRPC is at work in the same process. Nobody here uses gRPC after a fork.
@@ -12,3 +17,17 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 # No test asserts on how long something takes, Hypothesis' included: machines are shared.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+def provider(text: str) -> Choice:
+    """The option's value."""
+    try:
+        return parse_provider(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Every suite takes the option, so that several nox sessions can share one line; tests/chaos obeys it."""
+    told = "where servers of the chaos tests come from: auto, docker, native, compose or a URL; see docs/providers.md"
+    parser.addoption("--provider", type=provider, default=Choice("auto"), metavar="PROVIDER", help=told)

@@ -49,7 +49,7 @@ def chaos(
         for name in scenario_names():
             print(f"{name:20} {load_scenario(name).title}")
         return
-    from edgescale.harness.chaos.providers import provider_of
+    from edgescale.harness.chaos.providers import parse_provider
     from edgescale.harness.chaos.session import run_all
     from edgescale.harness.mutants import find
 
@@ -65,7 +65,7 @@ def chaos(
     else:
         names = scenario_names() if scenarios == [ALL] else scenarios or [USUAL]
         wanted = [_asked(name, seed, duration, rate, common) for name in names]
-    running = run_all(provider_of(provider), wanted, mutant=mutant, report=report, as_json=as_json)
+    running = run_all(parse_provider(provider), wanted, mutant=mutant, report=report, as_json=as_json)
     raise typer.Exit(asyncio.run(running))
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,17 +25,26 @@ class EmbeddedValkey:
         data_dir: holds the data, the log and a lock; made when missing.
         port: where to listen; None picks a free one now and keeps it.
         binary: the server program, any Redis or Valkey; None takes the one that the `local` extra carries.
+        options: further ones of the server, by name, or others in place of the usual ones.
 
     Raises:
         ConfigError: no program was given, and the extra is not installed or not for this platform.
     """
 
-    def __init__(self, data_dir: Path, *, port: int | None = None, binary: Path | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        port: int | None = None,
+        binary: Path | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
         self.port = port or free_port()
         self.url = f"redis://{LOOPBACK}:{self.port}/0"
         self.log_path = data_dir.absolute() / "valkey.log"
         self._data_dir = data_dir.absolute()
         self._binary = binary or bundled_binary()
+        self._further = options or {}
         self._process: Process | None = None
         self._log_start = 0
 
@@ -60,7 +70,7 @@ class EmbeddedValkey:
             if not serves:
                 await self.kill()
         if not serves:
-            raise ConfigError(f"the embedded server did not start on port {self.port}: {self._last_words()}")
+            raise ConfigError(f"the embedded server did not start on port {self.port}: {self.last_words()}")
 
     async def _spawn(self, *, patience_s: float) -> Process:
         self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -97,6 +107,7 @@ class EmbeddedValkey:
             "appendfsync": "everysec",
             "save": "",
             "maxmemory-policy": "noeviction",
+            **self._further,
         }
         return [part for name, value in options.items() for part in (f"--{name}", value)]
 
@@ -114,7 +125,8 @@ class EmbeddedValkey:
             ended.cancel()
             await connection.close()
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """The end of what it has written to its log since it was started, on one line."""
         with self.log_path.open("rb") as log:
             log.seek(self._log_start)
             lines = log.read().decode(errors="replace").split("\n")

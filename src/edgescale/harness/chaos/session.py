@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from edgescale.harness.campaign.report import console_of
 from edgescale.harness.campaign.result import Offence
 from edgescale.harness.campaign.versions import commit_of, versions
 from edgescale.harness.chaos.provider import Provider
+from edgescale.harness.chaos.providers import Choice, choose
 from edgescale.harness.chaos.run import ChaosRun, carry_out
 from edgescale.harness.chaos.view import watching
 from edgescale.harness.plan import Plan
@@ -97,13 +99,11 @@ class Told:
         }
 
 
-async def run_all(
-    provider: Provider, wanted: Sequence[Asked], *, mutant: str, report: Path | None, as_json: bool
-) -> int:
+async def run_all(choice: Choice, wanted: Sequence[Asked], *, mutant: str, report: Path | None, as_json: bool) -> int:
     """Carry everything out, print what became of it, and return the exit status.
 
     Args:
-        provider: of servers, not opened yet.
+        choice: of the provider of servers.
         wanted: one run after the other, each with a server of its own.
         mutant: under which services run; "" for none.
         report: where the page of the run goes; with several runs, each has a page of its own beside it.
@@ -116,7 +116,10 @@ async def run_all(
 
     told: list[Told] = []
     status = 0
+    provider, because = await choose(choice)
     async with provider:
+        if not as_json:
+            sys.stderr.write(f"edgescale: provider {provider.name}: {because}\n")
         try:
             for asked in wanted:
                 told.append(await _one(provider, asked, mutant=mutant, quiet=as_json))

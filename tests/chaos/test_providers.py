@@ -1,0 +1,382 @@
+"""What can be done to the servers of each provider that can be had here, on real servers.
+
+`--provider NAME` runs the tests on that one only, and there nothing is skipped: what cannot be had fails.
+"""
+
+import asyncio
+import itertools
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from edgescale.broker.connection import Connection
+from edgescale.errors import BrokerUnavailable, ConfigError
+from edgescale.harness.chaos import providers
+from edgescale.harness.chaos.capabilities import CAPABILITIES, Capability
+from edgescale.harness.chaos.compose import compose_command
+from edgescale.harness.chaos.controlled import ControlledServer
+from edgescale.harness.chaos.native import NativeProvider
+from edgescale.harness.chaos.provider import Provider
+from edgescale.harness.chaos.providers import Choice, choose
+from edgescale.harness.chaos.server import Options, Product, Server
+from edgescale.local.child import LOOPBACK
+from tests.support import eventually
+
+WRITERS = 8
+Start = Callable[..., Awaitable[Server]]
+# Why images cannot be had, once for all tests: a registry that is away is slow to say so.
+lacking: dict[str, str] = {}
+
+
+class Place(NamedTuple):
+    provider: str
+    product: Product | None
+
+
+def places(choice: Choice) -> list[Place]:
+    """All providers and products under `auto`, of Compose one of them; else those of the one that was asked for."""
+    native = [Place("native", product) for product in NativeProvider().products()]
+    contained = [Place(provider, product) for provider in ("docker", "compose") for product in ("redis", "valkey")]
+    if choice.name == "auto":
+        return [*native, *contained[:-1]]
+    return [place for place in (*native, *contained, Place("url", None)) if place.provider == choice.name]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test runs on each provider that can do what it needs."""
+    if "place" in metafunc.fixturenames:
+        needs = {capability for mark in metafunc.definition.iter_markers("needs") for capability in mark.args}
+        able = [
+            place for place in places(metafunc.config.getoption("provider")) if CAPABILITIES[place.provider] >= needs
+        ]
+        metafunc.parametrize("place", able, ids=[f"{provider}-{product or 'any'}" for provider, product in able])
+
+
+async def trouble_of(place: Place) -> str:
+    """Why a provider cannot be had here; empty where it can."""
+    if place.provider == "native":
+        return ""
+    if trouble := await providers.docker_trouble():
+        return trouble
+    try:
+        if place.provider == "compose":
+            await compose_command()
+        for image in (str(place.product), "toxiproxy"):
+            if image not in lacking:
+                lacking[image] = await trouble_of_image(image)
+    except ConfigError as error:
+        return str(error)
+    return lacking[str(place.product)] or lacking["toxiproxy"]
+
+
+async def trouble_of_image(image: str) -> str:
+    async with providers.docker_provider() as provider:
+        try:
+            await provider.obtain(image)  # type: ignore[attr-defined]
+        except ConfigError as error:
+            return str(error)
+    return ""
+
+
+@pytest.fixture
+async def provider(place: Place, request: pytest.FixtureRequest) -> AsyncIterator[Provider]:
+    """The provider, entered."""
+    choice = request.config.getoption("provider")
+    if choice.name == "auto":
+        if trouble := await trouble_of(place):
+            pytest.skip(trouble)
+        choice = Choice(place.provider)  # type: ignore[arg-type]
+    async with (await choose(choice)).provider as entered:
+        yield entered
+
+
+@pytest.fixture
+def start(provider: Provider, place: Place) -> Start:
+    """Starts a server of the product."""
+
+    async def started(**options: Any) -> Server:
+        return await provider.server(Options(product=place.product, **options))
+
+    return started
+
+
+@asynccontextmanager
+async def connected(server: Server, *, timeout_ms: int = 1_000) -> AsyncIterator[Connection]:
+    connection = Connection(server.url, timeout_ms=timeout_ms)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def ask(server: Server, *command: str) -> Any:
+    async with connected(server) as connection:
+        return await connection.command(*command)
+
+
+async def run_id(server: Server) -> str:
+    """Another one for each process."""
+    info: bytes = await ask(server, "INFO", "server")
+    return next(line for line in info.decode().splitlines() if line.startswith("run_id:"))
+
+
+async def write_on(server: Server, writer: int, told: set[bytes]) -> None:
+    """Add members until the server is gone; `told` are those that it acknowledged."""
+    async with connected(server) as connection:
+        for number in itertools.count():
+            member = b"%d-%d" % (writer, number)
+            try:
+                await connection.command("SADD", "members", member)
+            except BrokerUnavailable:
+                return
+            told.add(member)
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((LOOPBACK, port)) != 0
+
+
+def port_of(server: Server) -> int:
+    return int(server.url.rpartition(":")[2].partition("/")[0])
+
+
+async def test_a_server_says_what_it_is(start: Start, place: Place) -> None:
+    server = await start()
+    description = await server.describe()
+
+    assert description.provider == place.provider
+    assert description.product.lower() == (place.product or description.product.lower())
+    assert description.version[0].isdecimal()
+    assert description.origin in str(description)
+
+
+@pytest.mark.needs(Capability.RESTART_EMPTY)
+async def test_it_is_empty_and_keeps_everything(start: Start) -> None:
+    server = await start()
+    expected = {"appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction"}
+    async with connected(server) as connection:
+        assert {name: await connection.configured(name) for name in expected} == {
+            name: [value] for name, value in expected.items()
+        }
+        assert await connection.command("DBSIZE") == 0
+
+
+@pytest.mark.needs(Capability.KILL)
+async def test_how_it_is_synced_is_an_option(start: Start) -> None:
+    server = await start(appendfsync="everysec")
+    assert (await server.describe()).appendfsync == "everysec"
+
+
+@pytest.mark.needs(Capability.KILL)
+async def test_it_is_published_on_loopback_only(start: Start) -> None:
+    server = await start()
+    others = {address[4][0] for address in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+    for host in others - {LOOPBACK}:
+        with socket.socket() as probe:
+            assert probe.connect_ex((host, port_of(server))) != 0
+
+
+@pytest.mark.needs(Capability.KILL)
+async def test_an_option_that_it_refuses_is_told_in_its_own_words(start: Start) -> None:
+    with pytest.raises(ConfigError, match="appendfsync"):
+        await start(appendfsync="sometimes")
+
+
+@pytest.mark.needs(Capability.KILL, Capability.RESTART)
+async def test_kill_loses_nothing_that_was_acknowledged(start: Start) -> None:
+    server = await start()
+    url, first, told = server.url, await run_id(server), set[bytes]()
+    writers = [asyncio.create_task(write_on(server, writer, told)) for writer in range(WRITERS)]
+    await eventually(lambda: len(told) > 50 * WRITERS, 20)
+    await server.kill()
+    await asyncio.gather(*writers)
+    assert is_free(port_of(server))
+    await server.restart()
+
+    assert server.url == url
+    assert await run_id(server) != first
+    assert told - set(await ask(server, "SMEMBERS", "members")) == set()
+
+
+@pytest.mark.needs(Capability.RESTART)
+async def test_one_that_runs_is_restarted_with_its_data_on_the_same_address(start: Start) -> None:
+    server = await start()
+    url, first = server.url, await run_id(server)
+    await ask(server, "SET", "key", "value")
+    await server.restart()
+
+    assert server.url == url
+    assert await run_id(server) != first
+    assert await ask(server, "GET", "key") == b"value"
+
+
+@pytest.mark.needs(Capability.RESTART_EMPTY)
+async def test_a_server_that_is_restarted_empty_has_nothing_and_the_same_address(start: Start) -> None:
+    server = await start()
+    url, first = server.url, await run_id(server)
+    await ask(server, "SET", "key", "value")
+    await server.restart_empty()
+    assert server.url == url
+    assert await run_id(server) != first
+    assert await ask(server, "DBSIZE") == 0
+
+    # What comes after is kept again.
+    await ask(server, "SET", "other", "value")
+    await server.kill()
+    await server.restart()
+    assert await ask(server, "KEYS", "*") == [b"other"]
+
+
+@pytest.mark.needs(Capability.PAUSE)
+async def test_a_paused_server_is_silent_and_goes_on_when_it_is_resumed(start: Start) -> None:
+    server = await start()
+    async with connected(server, timeout_ms=300) as connection:
+        await connection.command("SET", "key", "value")
+        process = await run_id(server)
+        await server.pause()
+        with pytest.raises(BrokerUnavailable) as caught:
+            await connection.command("GET", "key")
+        assert isinstance(caught.value.__cause__, TimeoutError), "it is silent, and not gone"
+        # The kernel goes on accepting connections for it.
+        assert not is_free(port_of(server))
+        await server.resume()
+        assert await eventually(lambda: connection.command("GET", "key")) == b"value"
+        assert await run_id(server) == process
+
+
+@pytest.mark.needs(Capability.PAUSE, Capability.KILL, Capability.RESTART)
+async def test_a_paused_server_can_be_killed_and_restarted(start: Start) -> None:
+    server = await start()
+    await ask(server, "SET", "key", "value")
+    await server.pause()
+    await server.kill()
+    assert is_free(port_of(server))
+    await server.restart()
+    await server.pause()
+    await server.restart()
+    assert await ask(server, "GET", "key") == b"value"
+
+
+@pytest.mark.needs(Capability.PAUSE, Capability.KILL)
+async def test_what_is_done_already_is_done(start: Start) -> None:
+    server = await start()
+    await server.resume()
+    await server.pause()
+    await server.pause()
+    await server.resume()
+    assert await ask(server, "PING") == b"PONG"
+    await server.kill()
+    await server.kill()
+    await server.pause()
+    await server.resume()
+    assert is_free(port_of(server))
+
+
+@pytest.mark.needs(Capability.REPLICA)
+async def test_a_replica_takes_over_and_the_old_primary_follows_it(start: Start) -> None:
+    old = await start()
+    await ask(old, "SET", "before", "1")
+    new = await start(follows=old)
+    assert await ask(new, "GET", "before") == b"1", "it had all data when it was started"
+    async with connected(old) as connection:
+        await connection.command("SET", "key", "value")
+        await eventually(lambda: connection.command("WAIT", "1", "100"))
+
+    await old.kill()
+    await new.follow(None)
+    await ask(new, "SET", "key", "newer")
+    await new.restart()
+    assert await ask(new, "GET", "key") == b"newer", "it is a primary, the old one being away"
+
+    await old.follow(new)
+    await old.restart()
+    assert await ask(old, "GET", "key") == b"newer"
+    await ask(new, "SET", "key", "newest")
+    await eventually(lambda: reads(old, "key", b"newest"))
+
+
+async def reads(server: Server, key: str, value: bytes) -> bool:
+    return bool(await ask(server, "GET", key) == value)
+
+
+@pytest.mark.needs(Capability.REPLICA)
+async def test_a_server_that_runs_can_be_told_to_follow(start: Start) -> None:
+    primary, other = await start(), await start()
+    await ask(primary, "SET", "key", "value")
+    await other.follow(primary)
+    await eventually(lambda: reads(other, "key", b"value"))
+
+
+@pytest.mark.needs(Capability.TOXIPROXY)
+async def test_toxiproxy_reaches_the_server_and_is_reached(provider: Provider, start: Start) -> None:
+    server = await start()
+    at = await provider.toxiproxy()
+    port = at.ports[-1]
+    async with httpx.AsyncClient(base_url=f"http://{at.host}:{at.api_port}", trust_env=False) as api:
+        made = {"name": "redis", "listen": f"{at.listens_on}:{port}", "upstream": server.peer}
+        assert (await api.post("/proxies", json=made)).status_code == httpx.codes.CREATED
+        proxied = Connection(f"redis://{at.host}:{port}/0", timeout_ms=1_000)
+        try:
+            await proxied.command("SET", "key", "value")
+            assert await ask(server, "GET", "key") == b"value"
+            # It finds the server again where that is another container.
+            await server.kill()
+            await server.restart()
+            assert await eventually(lambda: proxied.command("GET", "key")) == b"value"
+            assert (await api.post("/proxies/redis", json={"enabled": False})).is_success
+            with pytest.raises(BrokerUnavailable):
+                await proxied.command("GET", "key")
+        finally:
+            await proxied.close()
+
+
+@pytest.mark.needs(Capability.KILL)
+async def test_nothing_is_left_behind(provider: Provider, start: Start, place: Place) -> None:
+    server = await start()
+    await server.pause()
+    await provider.__aexit__(None, None, None)
+
+    assert is_free(port_of(server))
+    if place.provider == "docker":
+        assert await named_like(server) == []
+
+
+async def named_like(server: Server) -> list[str]:
+    """Containers, running or not, that publish the server's port, and its volume."""
+    docker = pytest.importorskip("docker")
+
+    def look() -> list[str]:
+        client = docker.from_env()
+        found = client.containers.list(all=True, filters={"label": "edgescale.chaos", "publish": str(port_of(server))})
+        volumes = client.volumes.list(filters={"name": server._volume})  # type: ignore[attr-defined]
+        client.close()
+        return [made.name for made in (*found, *volumes)]
+
+    return await asyncio.to_thread(look)
+
+
+@pytest.mark.needs(Capability.KILL)
+async def test_a_start_that_is_cancelled_leaves_nothing_behind(
+    provider: Provider, start: Start, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched: asyncio.Queue[ControlledServer] = asyncio.Queue()
+
+    async def wait_for_ever(server: ControlledServer) -> None:
+        launched.put_nowait(server)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ControlledServer, "_until_it_serves", wait_for_ever)
+    starting = asyncio.ensure_future(start())
+    server = await launched.get()
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    await provider.__aexit__(None, None, None)
+
+    assert is_free(port_of(server))
+    if place.provider == "docker":
+        assert await named_like(server) == []
