@@ -17,7 +17,7 @@ def _deliveries(history: History) -> Iterator[Delivery]:
         yield from entry.deliveries
 
 
-def _takeovers(history: History) -> Iterator[tuple[Delivery, Delivery]]:
+def takeovers(history: History) -> Iterator[tuple[Delivery, Delivery]]:
     """Deliveries that were reclaimed, each after the delivery before it."""
     for entry in history.view(Entries):
         for held, following in pairwise(entry.deliveries):
@@ -38,7 +38,7 @@ def _died_with(history: History, held: Delivery) -> bool:
 
 def reclaimed_from_dead(history: History) -> int:
     """Entries that were taken over from a worker that had crashed with them."""
-    return sum(_died_with(history, held) for held, _ in _takeovers(history))
+    return sum(_died_with(history, held) for held, _ in takeovers(history))
 
 
 def reclaimed_from_living(kind: str) -> Evidence:
@@ -51,7 +51,7 @@ def reclaimed_from_living(kind: str) -> Evidence:
                 held.event.name in window.names and window.span.meets(Span(held.event.time_ns, following.event.time_ns))
                 for window in concerned
             )
-            for held, following in _takeovers(history)
+            for held, following in takeovers(history)
             if not _died_with(history, held) and not held.returns
         )
 
@@ -69,7 +69,7 @@ def reclaimed_unheard(history: History) -> int:
 
 def reclaimed_after_unclear_settle(history: History) -> int:
     """Entries that came again because their worker never got to settle them, or never heard that it had."""
-    return sum(any(call.phase in {"info", "open"} for call in held.settles) for held, _ in _takeovers(history))
+    return sum(any(call.phase in {"info", "open"} for call in held.settles) for held, _ in takeovers(history))
 
 
 def renewals_refused(history: History) -> int:
@@ -141,7 +141,7 @@ def _stores(history: History, request_id: str) -> Sequence[Event]:
 
 def handed_over(history: History) -> int:
     """Entries that a draining worker handed back, and another took."""
-    return sum(held.drained and held.actor != following.actor for held, following in _takeovers(history))
+    return sum(held.drained and held.actor != following.actor for held, following in takeovers(history))
 
 
 def finished_in_grace(history: History) -> int:

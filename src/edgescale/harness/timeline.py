@@ -29,20 +29,31 @@ def timeline(history: History, finding: Finding) -> str:
     marked = [history.events[index] for index in finding.indices]
     # Not the finding's own story, which may be cut short.
     about = [event for request_id in finding.request_ids for event in history.about(request_id)]
-    spells = spells_of(history, _in_order([*marked, *about]))
+    spells = spells_of(history, in_order([*marked, *about]))
     lines = [cut(finding.sentence), "", *cast_of(spells)]
     shown: set[int] = set()
     for request_id in finding.request_ids:
-        events = history.about(request_id)
-        befallen = {event.index: event for event in _befallen(history, events)}
-        merged = _in_order([*events, *befallen.values()])
+        merged, befallen = with_fate(history, history.about(request_id))
         shown |= {event.index for event in merged}
         lines += [f"request {request_id}", *lines_of(merged, finding.indices, spells, befallen=befallen), ""]
-    others = [event for event in _in_order([*marked, *_others(history, finding)]) if event.index not in shown]
+    others = [event for event in in_order([*marked, *_others(history, finding)]) if event.index not in shown]
     if others:
         head = "and beside that" if finding.request_ids else "what happened"
         lines += [head, *lines_of(others, finding.indices, spells, named=True), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def story_of(history: History, request_id: str) -> str:
+    """What happened to one request, and nothing else."""
+    merged, befallen = with_fate(history, history.about(request_id))
+    spells = spells_of(history, merged)
+    return "\n".join([*cast_of(spells), *lines_of(merged, (), spells, befallen=befallen)]) + "\n"
+
+
+def with_fate(history: History, events: Sequence[Event]) -> tuple[Sequence[Event], Collection[int]]:
+    """The events, and what befell those who act in them; the indices of what was added."""
+    befallen = {event.index: event for event in _befallen(history, events)}
+    return in_order([*events, *befallen.values()]), befallen
 
 
 def last_events(history: History, count: int = LAST_EVENTS) -> str:
@@ -79,6 +90,6 @@ def _whom(event: Event) -> str:
     return event.text("node") if event.operation in NEMESIS else event.actor
 
 
-def _in_order(events: Collection[Event]) -> list[Event]:
+def in_order(events: Collection[Event]) -> list[Event]:
     """Each once, in the history's order."""
     return sorted({event.index: event for event in events}.values(), key=lambda event: event.index)

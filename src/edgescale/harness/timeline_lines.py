@@ -80,7 +80,7 @@ def lines_of(
     yield f"{'':3}{'at ms':>12}{'+ ms':>11}  {'faults':7} {'who':{ACTOR_WIDTH}} what"
     begun = {(event.actor, event.call): event for event in events if event.phase == "invoke"}
     before_ns = events[0].time_ns if events else 0
-    for event, left_out in _chosen(events, marked):
+    for event, left_out in chosen(events, marked):
         if left_out:
             yield f"{'':35}… {left_out} more"
         mark = ">>" if event.index in marked else "!" if event.index in befallen else ""
@@ -88,11 +88,11 @@ def lines_of(
         times = f"{_ms(event.time_ns):>12}{_ms(event.time_ns - before_ns):>11}"
         start = begun.get((event.actor, event.call)) if event.call is not None and event.phase != "invoke" else None
         whose = f"{event.request_id}: " if named and event.request_id else ""
-        yield cut(f"{mark:3}{times}  {letters[:7]:7} {event.actor:{ACTOR_WIDTH}} {whose}{_what(event, start)}").rstrip()
+        yield cut(f"{mark:3}{times}  {letters[:7]:7} {event.actor:{ACTOR_WIDTH}} {whose}{what(event, start)}").rstrip()
         before_ns = event.time_ns
 
 
-def _chosen(events: Sequence[Event], marked: Collection[int]) -> Iterator[tuple[Event, int]]:
+def chosen(events: Sequence[Event], marked: Collection[int]) -> Iterator[tuple[Event, int]]:
     """The events to be told, each with the number of those left out before it."""
     kept = set(_ends_of_runs(events, marked))
     if len(kept) > EVENTS_MAX:
@@ -121,7 +121,7 @@ def _ends_of_runs(events: Sequence[Event], marked: Collection[int]) -> Iterator[
         yield from places if len(places) <= SAME_MAX else (places[0], places[-1])
 
 
-def _what(event: Event, start: Event | None) -> str:
+def what(event: Event, start: Event | None) -> str:
     """Operation, phase and fields, as far as they say something that the call's start has not said."""
     phase = {"invoke": " begins", "ok": "" if event.call is None else " ok", "fail": " FAILS", "info": " unclear"}
     took = f" (+{_ms(event.time_ns - start.time_ns)} ms)" if start else ""

@@ -21,12 +21,14 @@ class Window:
         span: its time; without end when it never healed. What a clock stamped while it was ahead seems young until
             time has caught up, so that the end of a jump is the later for it.
         fault: the fault's name, else empty.
+        begun: the event that began it; None for a service before its first start.
     """
 
     kind: Kind
     names: frozenset[str]
     span: Span
     fault: str = ""
+    begun: Event | None = None
 
     def touches(self, names: Iterable[str]) -> bool:
         """Whether one of them suffers."""
@@ -95,7 +97,7 @@ class _Windows:
         names = begun.text("targets") or begun.text("node") or begun.name
         bare = frozenset(name.strip().partition("#")[0] for name in names.split(","))
         end_ns += max(begun.number("jump_ms"), 0) * NS_PER_MS
-        self.closed.append(Window(kind, bare, Span(begun.time_ns, end_ns), begun.text("fault")))
+        self.closed.append(Window(kind, bare, Span(begun.time_ns, end_ns), begun.text("fault"), begun))
 
 
 def _key(event: Event) -> str:

@@ -1,0 +1,59 @@
+"""Times and counts as people read them."""
+
+from collections.abc import Sequence
+
+US, MS, S = 1_000, 1_000_000, 1_000_000_000
+MINUTE, HOUR = 60 * S, 3_600 * S
+STEPS = (1, 2, 5)
+
+
+def duration(time_ns: int) -> str:
+    """How long something took, in three digits or so: "830 µs", "12.3 ms", "4.21 s", "2 min 05 s"."""
+    if time_ns >= HOUR:
+        return f"{time_ns // HOUR} h {time_ns % HOUR // MINUTE:02} min"
+    if time_ns >= 2 * MINUTE:
+        return f"{time_ns // MINUTE} min {time_ns % MINUTE // S:02} s"
+    unit, name = next(((unit, name) for unit, name in ((S, "s"), (MS, "ms")) if time_ns >= unit), (US, "µs"))
+    value = time_ns / unit
+    digits = 0 if value >= 100 or value.is_integer() else 1 if value >= 10 else 2  # noqa: PLR2004 - three in all
+    return f"{value:.{digits}f} {name}"
+
+
+def moment(time_ns: int) -> str:
+    """When something was, from the beginning of the run: "3.853 s", "12:04.250"."""
+    if time_ns < 2 * MINUTE:
+        return f"{time_ns / S:.3f} s"
+    return f"{time_ns // MINUTE}:{time_ns % MINUTE / S:06.3f}"
+
+
+def tick(time_ns: int, step_ns: int) -> str:
+    """A label of an axis of time."""
+    if time_ns >= 2 * MINUTE or step_ns >= MINUTE:
+        return f"{time_ns // MINUTE}:{time_ns % MINUTE // S:02}"
+    digits = 0 if step_ns % S == 0 else 1 if step_ns % (S // 10) == 0 else 3
+    return f"{time_ns / S:.{digits}f} s"
+
+
+def times(count: int, what: str, many: str = "") -> str:
+    """How many of something: "1 event", "2,041 events"."""
+    return f"{count:,} {what if count == 1 else many or f'{what}s'}"
+
+
+def step_of(whole: float, parts_max: int) -> int:
+    """The smallest of 1, 2, 5, 10, 20, 50 and so on of which at most so many make the whole."""
+    power = 1
+    while True:
+        for digit in STEPS:
+            if whole <= digit * power * parts_max:
+                return digit * power
+        power *= 10
+
+
+def rank(ordered: Sequence[int], share: float) -> int:
+    """The smallest of the values that so many of them do not exceed: the nearest-rank percentile.
+
+    Args:
+        ordered: ascending, at least one.
+        share: from 0 to 1.
+    """
+    return ordered[max(-int(-share * len(ordered) // 1), 1) - 1]
