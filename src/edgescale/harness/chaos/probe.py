@@ -10,6 +10,7 @@ from edgescale.broker.connection import Connection, flat_dict
 from edgescale.broker.keys import GROUP, Keys, Name
 from edgescale.config import Settings
 from edgescale.errors import EdgeScaleError
+from edgescale.harness.history import TERMINAL
 from edgescale.harness.recording.recorder import Recorder, result_digest
 from edgescale.uploads.store import BlobStore
 
@@ -102,7 +103,7 @@ class Probe:
         dead = {request_id async for request_id in self._dead()}
         tasks = {request_id: fields async for request_id, fields in self._tasks()}
         for request_id, fields in sorted(tasks.items()):
-            self._write_cancelled(request_id, fields)
+            self._write_stored(request_id, fields)
             self._recorder.note(
                 PROBE,
                 "final",
@@ -130,11 +131,19 @@ class Probe:
                 complete=True,
             )
 
-    def _write_cancelled(self, request_id: str, fields: Mapping[bytes, bytes]) -> None:
-        """When a task was cancelled, no worker knows; its record does."""
-        if fields.get(b"state") == b"cancelled":
-            then_ns = self._ns_of(int(fields.get(b"settled_ms", b"0")))
-            self._recorder.note_at(then_ns, PROBE, "store", request_id, state="cancelled", reason="CANCELLED")
+    def _write_stored(self, request_id: str, fields: Mapping[bytes, bytes]) -> None:
+        """When a task ended: a worker that is killed as it settles does not know, nor who has it cancelled."""
+        state = fields.get(b"state", b"").decode()
+        if state in TERMINAL:
+            self._recorder.note_at(
+                self._ns_of(int(fields.get(b"settled_ms", b"0"))),
+                PROBE,
+                "store",
+                request_id,
+                state=state,
+                result_digest=result_digest(fields.get(b"result", b"")),
+                reason=fields.get(b"reason", b"").decode(errors="replace"),
+            )
 
     async def _write_deleted(self) -> None:
         """Of the entries that the nemesis added, those that are gone: when they went, nobody saw."""

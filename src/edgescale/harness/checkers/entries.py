@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from edgescale.harness.checkers.calls import Call, paired
 from edgescale.harness.checkers.faults import REDIS
 from edgescale.harness.checkers.spans import FOREVER, Span
-from edgescale.harness.history import Event, History
+from edgescale.harness.history import NS_PER_MS, Event, History
 
 Identity = tuple[str, str]
 
@@ -237,15 +237,23 @@ def _refused(renewal: Event) -> bool:
 
 
 def _stores(history: History) -> Mapping[str, Sequence[Event]]:
-    """When each task's terminal state was written: as Redis saw it, or else as the settling worker heard.
+    """When each task's terminal state was written, as Redis saw it.
 
-    Where nobody watches Redis, what no worker settles is read from the records at the end.
+    Where nobody watched Redis, the records at the end tell it, to the millisecond, of whatever is left of them; of the
+    rest, the settling workers do.
     """
-    stores = list(history.named("store"))
-    if not any(event.name == REDIS for event in stores):
-        stores += [event for event in history.named("settle") if event.text("status") == "settled"]
-        stores.sort(key=lambda event: event.index)
     by_request: dict[str, list[Event]] = {}
-    for event in stores:
+    for event in history.named("store"):
         by_request.setdefault(event.request_id, []).append(event)
+    if not any(event.name == REDIS for event in history.named("store")):
+        for call in paired(history.named("settle")):
+            stored = by_request.setdefault(call.request_id, [])
+            if call.end is not None and call.end.text("status") == "settled" and not _known(stored, call):
+                stored.append(call.end)
+                stored.sort(key=lambda event: event.index)
     return by_request
+
+
+def _known(stored: Sequence[Event], call: Call) -> bool:
+    """Whether what was stored by a call is written down already, by a clock of whole milliseconds."""
+    return any(call.span.start_ns - 2 * NS_PER_MS <= event.time_ns <= call.span.end_ns for event in stored)
