@@ -9,9 +9,9 @@ from typing import Any
 from edgescale.broker.connection import Connection
 from edgescale.broker.keys import Keys
 from edgescale.broker.slots import slot_of
-from edgescale.local.child import LOOPBACK
+from edgescale.local.child import LOOPBACK, lasting_port
 from edgescale.local.valkey import EmbeddedValkey
-from tests.servers import lasting_port, program
+from tests.servers import program
 from tests.support import CLUSTER_PARTITIONS, eventually
 
 # After which silence a node counts as failed; its replica is elected within about two seconds more.

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from edgescale.broker.connection import Connection, flat_dict
 from edgescale.errors import EdgeScaleError
-from edgescale.local.child import LOOPBACK
+from edgescale.local.child import LOOPBACK, lasting_port
 from edgescale.local.valkey import EmbeddedValkey
-from tests.servers import lasting_port, program
+from tests.servers import program
 from tests.support import eventually
 
 PRIMARY = "primary"

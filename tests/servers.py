@@ -1,22 +1,16 @@
 """The servers that tests run against: the embedded Valkey always, Debian's Redis and a given URL where they are."""
 
-import contextlib
-import itertools
 import os
-import random
 import shutil
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgescale.broker.connection import Connection
-from edgescale.local.child import LOOPBACK, bundled_binary
+from edgescale.local.child import bundled_binary
 from edgescale.local.valkey import EmbeddedValkey
 
 # Not named EDGESCALE_*: the services refuse settings that they do not know. What is stored there is flushed.
 URL_VARIABLE = "TEST_REDIS_URL"
-# Each is given once; processes of tests that run side by side begin elsewhere.
-_PORTS = itertools.cycle(range(random.Random(os.getpid()).randrange(18_000, 28_000), 32_000))
 # All tests that share a server share the cluster instead; `nox -s cluster` does that.
 ON_CLUSTER = os.environ.get("TEST_SERVERS") == "cluster"
 
@@ -58,18 +52,6 @@ def program(name: str) -> Path:
     found = bundled_binary() if name == "valkey" else shutil.which("redis-server")
     assert found is not None
     return Path(found)
-
-
-def lasting_port() -> int:
-    """A port that nobody listens on, and that no outgoing connection is given before the server has it.
-
-    Source: Linux, ip_local_port_range; the ports that the system gives out begin at 32768.
-    """
-    while True:
-        port = next(_PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((LOOPBACK, port))
-            return port
 
 
 def own_server(name: str, data_dir: Path, kind: type[EmbeddedValkey] = EmbeddedValkey) -> EmbeddedValkey:

