@@ -36,7 +36,7 @@ nox.options.sessions = ["lint", "proto", "types", "tests", "simulate"]
 
 def install(session: nox.Session, *packages: str) -> None:
     """The project with all extras, and what the session needs beside it."""
-    session.install(*PINNED, "-e", ".[local,harness]", *packages)
+    session.install(*PINNED, "-e", ".[local,harness,chaos]", *packages)
 
 
 @nox.session

@@ -16,7 +16,7 @@ from edgescale.harness.chaos.effect import Effect, End
 from edgescale.harness.chaos.effects import ON_BYTES
 from edgescale.harness.chaos.effects_on_commands import ON_COMMANDS
 from edgescale.harness.chaos.line import Line, Socket
-from edgescale.harness.chaos.link import Target
+from edgescale.harness.chaos.link import Target, checked_name
 from edgescale.harness.chaos.toxic import Toxic
 from edgescale.harness.chaos.toxics import ExecuteThenCut, HalfOpen, Refused
 from edgescale.local.child import LOOPBACK, lasting_port
@@ -194,6 +194,7 @@ class FaultProxies:
     @asynccontextmanager
     async def link(self, name: str, target: str) -> AsyncIterator[FaultProxy]:
         """See `Links`."""
+        checked_name(name)
         if name in self._names:
             raise ConfigError(f"name: {name!r} is taken by another link; each needs its own")
         proxy = FaultProxy(target, Random(f"{self._seed}/{name}"))  # noqa: S311 - as above

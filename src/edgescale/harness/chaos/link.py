@@ -1,5 +1,6 @@
 """The way from somebody to a server, on which faults can be put. Whose proxy stands there, a scenario does not know."""
 
+import re
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -9,6 +10,7 @@ from edgescale.errors import ConfigError
 from edgescale.harness.chaos.toxic import Toxic
 
 T = TypeVar("T", bound=Toxic)
+_NAME = re.compile(r"[A-Za-z0-9._>-]{1,100}")
 EXAMPLES = "redis://127.0.0.1:6379/0 or 127.0.0.1:50051"
 
 
@@ -117,6 +119,16 @@ class Links(Protocol):
             ConfigError: the target is none, or the name is taken.
             Unavailable: the proxy is away.
         """
+
+
+def checked_name(name: str) -> None:
+    """See that a link can be called that.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"name: must be made of letters, digits and . _ - > as in worker-1->redis, not {name!r}")
 
 
 def same_fault(one: T, other: Toxic) -> T:
