@@ -5,8 +5,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from edgescale.broker.keys import GROUP
+from edgescale.harness.chaos.fault_proxy import FaultProxy, proxied
+from edgescale.harness.chaos.toxics import HalfOpen, Refused, Stall
 from edgescale.local.valkey import EmbeddedValkey
-from tests.proxy import Proxy, proxied
 from tests.support import LANE, Rig, open_rig
 
 # More than all buffers on the way to a slow reader hold together.
@@ -18,7 +19,7 @@ class Scene:
     """A server of the test's own, the proxy that the service under test goes through, and an operator who does not."""
 
     server: EmbeddedValkey
-    proxy: Proxy
+    proxy: FaultProxy
     operator: Rig
 
 
@@ -31,7 +32,8 @@ async def scene_of(server: EmbeddedValkey) -> AsyncIterator[Scene]:
 @asynccontextmanager
 async def black_hole(scene: Scene) -> AsyncIterator[None]:
     """Nothing arrives, and nobody is told; connections that were made before or meanwhile stay half-open."""
-    with scene.proxy.black_hole():
+    both_ways = (HalfOpen(direction="upstream"), HalfOpen(direction="downstream"))
+    async with scene.proxy.toxic(both_ways[0]), scene.proxy.toxic(both_ways[1]):
         yield
 
 
@@ -44,11 +46,10 @@ async def half_open(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def reset(scene: Scene) -> AsyncIterator[None]:
-    """All connections are reset, and new ones are for a while."""
-    scene.proxy.refuses = True
+    """All connections are reset, and new ones are refused for a while."""
     scene.proxy.sever()
-    yield
-    scene.proxy.refuses = False
+    async with scene.proxy.toxic(Refused()):
+        yield
 
 
 @asynccontextmanager
@@ -86,7 +87,7 @@ async def buffer_overflown(scene: Scene) -> AsyncIterator[None]:
     """Whoever listens to a channel reads too slowly, and is dropped once its output buffer is full."""
     connection = scene.operator.connection
     await connection.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 65536 0 0")
-    with scene.proxy.choked():
+    async with scene.proxy.toxic(Stall()):
         for channel in await connection.command("PUBSUB", "SHARDCHANNELS"):
             for _ in range(MESSAGES_MAX):
                 if not await connection.command("SPUBLISH", channel, bytes(MESSAGE_BYTES)):

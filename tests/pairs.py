@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from random import Random
 
 from edgescale.broker.connection import Connection
+from edgescale.harness.chaos.fault_proxy import FaultProxy
 from edgescale.local.valkey import EmbeddedValkey
-from tests.proxy import Proxy
 from tests.servers import own_server
 from tests.support import eventually
 
@@ -32,7 +32,7 @@ class Pair:
 
     primary: EmbeddedValkey
     replica: EmbeddedValkey
-    link: Proxy
+    link: FaultProxy
 
     def freeze(self) -> None:
         """Have the replica stand still: it hears nothing, and nobody is told."""
@@ -46,7 +46,7 @@ class Pair:
 
     async def follow(self) -> None:
         """Have the replica follow the primary, and wait until it acknowledges."""
-        await ask(self.replica, "REPLICAOF", "127.0.0.1", urlsplit(self.link.url).port or 0)
+        await ask(self.replica, "REPLICAOF", self.link.host, self.link.port)
         await eventually(self._acknowledges, timeout_s=20)
 
     async def _acknowledges(self) -> bool:
@@ -80,7 +80,7 @@ async def paired(name: str, directory: Path) -> AsyncIterator[Pair]:
         directory: for the data of both.
     """
     primary = own_server(name, directory / "primary")
-    pair = Pair(primary, own_server(name, directory / "replica"), Proxy(primary.url))
+    pair = Pair(primary, own_server(name, directory / "replica"), FaultProxy(primary.url, Random(0)))
     await pair.link.start()
     try:
         await asyncio.gather(pair.primary.start(), pair.replica.start())

@@ -6,7 +6,7 @@ from typing import Any
 
 CRLF = b"\r\n"
 _AGGREGATES = frozenset(b"*%~>")
-_BLOBS = frozenset(b"$=")
+_BLOBS = frozenset(b"$=!")
 
 
 @dataclass(frozen=True, slots=True, repr=False)

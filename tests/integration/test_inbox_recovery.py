@@ -9,8 +9,9 @@ from structlog.testing import capture_logs
 from edgescale.broker.inbox import Inbox
 from edgescale.broker.reconnect import BASE_MS
 from edgescale.errors import Conflict, NotFound
+from edgescale.harness.chaos.fault_proxy import proxied
+from edgescale.harness.chaos.toxics import Refused
 from edgescale.telemetry.events import Event
-from tests.proxy import proxied
 from tests.servers import Server
 from tests.support import Rig, eventually, open_rig, serving, submission
 from tests.waiting import (
@@ -79,12 +80,10 @@ async def test_a_result_stored_while_redis_could_not_be_reached_is_found(server:
     ):
         with inbox.expect("r1") as wait:
             await rig.broker.submit(submission(), inbox=inbox.name)
-            proxy.refuses = True
-            proxy.sever()
-            await asyncio.wait_for(inbox.lost.wait(), 5)
-            await settle_all(worker)
-            assert await wait.result(0) is None
-            proxy.refuses = False
+            async with proxy.toxic(Refused()):
+                await asyncio.wait_for(inbox.lost.wait(), 5)
+                await settle_all(worker)
+                assert await wait.result(0) is None
             assert succeeded(await wait.result(5))
 
 

@@ -8,20 +8,20 @@ import pytest
 from edgescale.broker.dead_letters import DeadLetters
 from edgescale.broker.script import Script
 from edgescale.errors import BrokerUnavailable, LaneFull
+from edgescale.harness.chaos.fault_proxy import FaultProxy, proxied
 from edgescale.local.valkey import EmbeddedValkey
-from tests.proxy import Proxy, proxied
 from tests.servers import Server
 from tests.support import open_rig, settlement, submission
 
 
 @pytest.fixture
-async def proxy(server: Server) -> AsyncIterator[Proxy]:
+async def proxy(server: Server) -> AsyncIterator[FaultProxy]:
     async with proxied(server.url) as running:
         yield running
 
 
 @pytest.mark.one_server("the proxy of the test stands before one server")
-async def test_a_submission_whose_reply_is_lost_is_one_entry(proxy: Proxy) -> None:
+async def test_a_submission_whose_reply_is_lost_is_one_entry(proxy: FaultProxy) -> None:
     async with open_rig(proxy.url) as rig:
         await rig.submit("warm")
         proxy.lose_reply(b"$2\r\nr1\r\n")
@@ -34,7 +34,7 @@ async def test_a_submission_whose_reply_is_lost_is_one_entry(proxy: Proxy) -> No
 
 
 @pytest.mark.one_server("the proxy of the test stands before one server")
-async def test_a_batch_whose_reply_is_lost_again_and_again_is_one_entry_each(proxy: Proxy) -> None:
+async def test_a_batch_whose_reply_is_lost_again_and_again_is_one_entry_each(proxy: FaultProxy) -> None:
     async with open_rig(proxy.url) as rig:
         await rig.submit("warm")
         proxy.lose_reply(b"EVALSHA", times=4)
@@ -44,7 +44,7 @@ async def test_a_batch_whose_reply_is_lost_again_and_again_is_one_entry_each(pro
 
 
 @pytest.mark.one_server("the proxy of the test stands before one server")
-async def test_without_patience_a_lost_reply_is_told_and_the_submission_may_be_repeated(proxy: Proxy) -> None:
+async def test_without_patience_a_lost_reply_is_told_and_the_submission_may_be_repeated(proxy: FaultProxy) -> None:
     async with open_rig(proxy.url) as rig:
         await rig.submit("warm")
         proxy.lose_reply(b"$2\r\nr1\r\n")
@@ -55,7 +55,7 @@ async def test_without_patience_a_lost_reply_is_told_and_the_submission_may_be_r
 
 
 @pytest.mark.one_server("the proxy of the test stands before one server")
-async def test_a_full_lane_after_an_unclear_attempt_is_no_refusal(proxy: Proxy) -> None:
+async def test_a_full_lane_after_an_unclear_attempt_is_no_refusal(proxy: FaultProxy) -> None:
     # What was sent first may still be on its way, and find room.
     async with open_rig(proxy.url, lane_cap=1, redis_patience_ms=300) as rig:
         await rig.submit("warm")
@@ -68,7 +68,7 @@ async def test_a_full_lane_after_an_unclear_attempt_is_no_refusal(proxy: Proxy) 
 
 
 @pytest.mark.one_server("the proxy of the test stands before one server")
-async def test_a_full_lane_after_an_unclear_replay_is_no_refusal(proxy: Proxy) -> None:
+async def test_a_full_lane_after_an_unclear_replay_is_no_refusal(proxy: FaultProxy) -> None:
     async with open_rig(proxy.url, lane_cap=1, redis_patience_ms=300) as rig:
         [entry] = await rig.submit_and_take("r1")
         await rig.broker.settle("worker-1", settlement(entry, state="dead_lettered", reason="WHY"))
@@ -82,7 +82,7 @@ async def test_a_full_lane_after_an_unclear_replay_is_no_refusal(proxy: Proxy) -
 
 
 @pytest.mark.one_server("the proxy of the test stands before one server")
-async def test_a_settlement_whose_reply_is_lost_is_settled(proxy: Proxy) -> None:
+async def test_a_settlement_whose_reply_is_lost_is_settled(proxy: FaultProxy) -> None:
     async with open_rig(proxy.url) as rig:
         [entry] = await rig.submit_and_take("r1")
         # Known beforehand, or the lost reply would be the one that asks for its body.
@@ -118,7 +118,7 @@ async def test_a_submission_waits_for_a_server_that_restarts(private_server: Emb
 
 
 @pytest.mark.one_server("the proxy of the test stands before one server")
-async def test_a_cancellation_whose_reply_is_lost_has_cancelled(proxy: Proxy) -> None:
+async def test_a_cancellation_whose_reply_is_lost_has_cancelled(proxy: FaultProxy) -> None:
     async with open_rig(proxy.url) as rig:
         await rig.submit("r1")
         # Known beforehand, or the lost reply would be the one that asks for its body.

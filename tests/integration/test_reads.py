@@ -9,7 +9,7 @@ from edgescale.broker.model import Entry
 from edgescale.errors import (
     BrokerUnavailable,
 )
-from tests.proxy import proxied
+from edgescale.harness.chaos.fault_proxy import proxied
 from tests.servers import Server
 from tests.support import LANE, Rig, eventually, open_rig, settlement
 

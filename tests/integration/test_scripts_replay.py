@@ -10,8 +10,8 @@ from edgescale.broker.letters import Letter, LetterFilter, Replay
 from edgescale.broker.model import GiveBack
 from edgescale.broker.script import Script
 from edgescale.errors import BrokerUnavailable, Overloaded
+from edgescale.harness.chaos.fault_proxy import FaultProxy, proxied
 from edgescale.local.valkey import EmbeddedValkey
-from tests.proxy import Proxy, proxied
 from tests.servers import Server
 from tests.support import LANE, Rig, eventually, listening, open_rig, serving, settlement, submission
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.everywhere
 
 
 @pytest.fixture
-async def proxy(server: Server) -> AsyncIterator[Proxy]:
+async def proxy(server: Server) -> AsyncIterator[FaultProxy]:
     async with proxied(server.url) as running:
         yield running
 
@@ -205,7 +205,7 @@ async def test_a_task_whose_entry_was_taken_away_by_hand_may_be_replayed(rig: Ri
 
 
 @pytest.mark.one_server("the proxy of the test stands before one server")
-async def test_a_replay_whose_reply_is_lost_is_one_entry(proxy: Proxy) -> None:
+async def test_a_replay_whose_reply_is_lost_is_one_entry(proxy: FaultProxy) -> None:
     async with open_rig(proxy.url) as rig:
         await rig.bury("r1")
         await rig.connection.command("SCRIPT", "LOAD", Script.load("replay").body)
@@ -220,7 +220,7 @@ async def test_a_replay_whose_reply_is_lost_is_one_entry(proxy: Proxy) -> None:
 
 
 @pytest.mark.one_server("the proxy of the test stands before one server")
-async def test_a_caller_that_repeats_a_replay_is_told_that_it_was_done(proxy: Proxy) -> None:
+async def test_a_caller_that_repeats_a_replay_is_told_that_it_was_done(proxy: FaultProxy) -> None:
     async with open_rig(proxy.url, redis_patience_ms=1) as rig:
         await rig.bury("r1")
         name = str((await only(rig)).id)

@@ -6,8 +6,8 @@ from edgescale.broker.inbox import Inbox
 from edgescale.broker.keys import GROUP
 from edgescale.broker.model import GiveBack
 from edgescale.broker.unheard import NOTHING_HEARD
+from edgescale.harness.chaos.fault_proxy import proxied
 from tests.parts import Deed, answer_with_attempt, ask, said, working
-from tests.proxy import proxied
 from tests.servers import Server
 from tests.support import LANE, Rig, eventually
 

@@ -10,12 +10,13 @@ import httpx
 import pytest
 
 from edgescale.broker.inbox import Inbox
+from edgescale.harness.chaos.fault_proxy import proxied
+from edgescale.harness.chaos.toxics import HalfOpen
 from edgescale.local.child import free_port
 from edgescale.worker.health import health_served
 from edgescale.worker.worker import Worker
 from tests.parts import Deed, answer_with_attempt, ask, make_worker, working
 from tests.processes import program
-from tests.proxy import proxied
 from tests.servers import Server
 from tests.support import Rig, eventually, open_rig
 
@@ -55,7 +56,7 @@ async def test_who_only_connects_and_hears_nothing_is_alive_and_not_ready(server
         probed(worker) as client,
     ):
         assert await status(client) == 200
-        with proxy.black_hole():
+        async with proxy.toxic(HalfOpen(direction="upstream")), proxy.toxic(HalfOpen(direction="downstream")):
             document = await eventually(lambda: _told_of(client, "fetcher:text:0"))
             assert (await client.get("/healthz")).status_code == 200
         assert document["reason"] == "NOT_CONSUMING"
