@@ -12,11 +12,13 @@ from edgescale.broker.keys import Keys
 from edgescale.compose import blob_url
 from edgescale.config import Settings, load_settings
 from edgescale.harness.chaos.doors import Doors
+from edgescale.harness.chaos.link import Links
 from edgescale.harness.chaos.nemesis import Nemesis
 from edgescale.harness.chaos.probe import Probe
 from edgescale.harness.chaos.site import Site
 from edgescale.harness.chaos.stage import RealStage
 from edgescale.harness.chaos.terms import LANES, SETTINGS, header_of
+from edgescale.harness.chaos.wiring import CLIENTS, Wiring
 from edgescale.harness.checkers import Verdict, judge
 from edgescale.harness.clients.clients import Clients
 from edgescale.harness.history import History
@@ -79,13 +81,14 @@ def settings_of(plan: Plan, folder: Path) -> Settings:
 
 
 async def carry_out(
-    plan: Plan, server: "Server", folder: Path, *, mutant: str = "", watcher: Watcher | None = None
+    plan: Plan, server: "Server", links: Links, folder: Path, *, mutant: str = "", watcher: Watcher | None = None
 ) -> ChaosRun:
     """Carry out a plan against a server that serves, and judge what was seen.
 
     Args:
         plan: what is sent, and what breaks.
         server: empty; it is left as the plan leaves it.
+        links: makes the links between everybody.
         folder: for events, logs and data.
         mutant: under which services run; "" for none.
         watcher: looks on while requests are sent; it is cancelled then.
@@ -95,11 +98,12 @@ async def carry_out(
     """
     settings = settings_of(plan, folder)
     names = [f"{kind}-{number}" for kind, count in plan.services.items() for number in range(1, count + 1)]
-    site = Site(folder, settings, names, dict.fromkeys(names, server.url), mutant=mutant)
+    site = Site(folder, settings, names, mutant=mutant)
     operator = Connection(server.url, timeout_ms=PROBE_TIMEOUT_MS)
-    stage = RealStage(site, server, operator, Keys(settings.partitions))
     try:
-        await _story(stage, plan, watcher)
+        async with Wiring(links, names, site.addresses, server.url) as wiring:
+            site.wiring = wiring
+            await _story(RealStage(site, server, operator, Keys(settings.partitions), wiring), plan, watcher)
     except BaseException:
         site.abandon()
         raise
@@ -115,7 +119,7 @@ async def _story(stage: RealStage, plan: Plan, watcher: Watcher | None) -> None:
     await site.start_all()
     probe = Probe(stage.operator, stage.keys, site.settings, site.recorder, LANES, site.ns_of)
     # The times of the plan count from here, where everything serves.
-    async with Doors(site, site.addresses) as doors:
+    async with Doors(site, {door: stage.wiring.address(CLIENTS, door) for door in site.addresses}) as doors:
         clients, nemesis = Clients(site, doors.by_kind), Nemesis(stage)
         aside = [asyncio.create_task(probe.watch())]
         if watcher is not None:

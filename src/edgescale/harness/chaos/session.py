@@ -15,6 +15,7 @@ from edgescale.harness.campaign.offences import offences_of
 from edgescale.harness.campaign.report import console_of
 from edgescale.harness.campaign.result import Offence
 from edgescale.harness.campaign.versions import commit_of, versions
+from edgescale.harness.chaos.fault_proxy import FaultProxies
 from edgescale.harness.chaos.provider import Provider
 from edgescale.harness.chaos.providers import Choice, choose
 from edgescale.harness.chaos.run import ChaosRun, carry_out
@@ -146,7 +147,8 @@ async def _one(provider: Provider, asked: Asked, *, mutant: str, quiet: bool) ->
     server = await provider.server()
     used = {"server": str(await server.describe())}
     with watching(asked.name, quiet=quiet) as watcher:
-        run = await carry_out(asked.plan, server, folder, mutant=mutant, watcher=watcher)
+        links = FaultProxies(asked.plan.seed)
+        run = await carry_out(asked.plan, server, links, folder, mutant=mutant, watcher=watcher)
     await server.discard()
     run.history.dump(folder / "history.jsonl")
     return Told(asked, run, used, perf_counter() - began_s, folder)

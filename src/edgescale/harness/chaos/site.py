@@ -10,6 +10,7 @@ from pathlib import Path
 from edgescale.config import Settings
 from edgescale.harness.chaos.node import Orders
 from edgescale.harness.chaos.processes import Life, begin_life
+from edgescale.harness.chaos.wiring import REDIS, Wiring
 from edgescale.harness.event import Event
 from edgescale.harness.recording.file import read_events
 from edgescale.harness.recording.recorder import Recorder
@@ -29,7 +30,6 @@ class Site:
         folder: for events, logs and data; made when missing.
         settings: of all services.
         names: of the services, such as `ingestion-1`.
-        redis_urls: where each service finds Redis, by its name.
         mutant: under which services run; "" for none.
 
     Attributes:
@@ -37,24 +37,18 @@ class Site:
         addresses: `host:port` where each service listens that does, by its name.
         lives: the present life of each service, by its name.
         failures: what ended a service that nobody had touched.
+        wiring: how they reach each other; to be set before the first one is started.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        settings: Settings,
-        names: Collection[str],
-        redis_urls: Mapping[str, str],
-        *,
-        mutant: str = "",
-    ) -> None:
+    wiring: Wiring
+
+    def __init__(self, folder: Path, settings: Settings, names: Collection[str], *, mutant: str = "") -> None:
         self.folder = folder
         self.settings = settings
         self.names = list(names)
         self.addresses = {name: f"{LOOPBACK}:{free_port()}" for name in names if not name.startswith("worker")}
         self.lives: dict[str, Life] = {}
         self.failures: list[str] = []
-        self._redis_urls = redis_urls
         self._mutant = mutant
         self._began_ns, self._began_wall_ns = time.monotonic_ns(), time.time_ns()
         self.recorder = Recorder(self.now_ns)
@@ -99,12 +93,14 @@ class Site:
         return life
 
     def _environment(self, name: str) -> Mapping[str, str]:
-        own: dict[str, object] = {"redis_url": self._redis_urls[name], "worker_health_bind": ""}
+        own: dict[str, object] = {"worker_health_bind": ""}
+        if name.startswith("gateway"):
+            found = ",".join(self.wiring.address(name, other) for other in self.ingestion_names)
+            own |= {"http_bind": self.addresses[name], "ingestion_target": f"ipv4:{found}"}
+        else:
+            own["redis_url"] = self.wiring.url(name, REDIS)
         if name.startswith("ingestion"):
             own["grpc_bind"] = self.addresses[name]
-        if name.startswith("gateway"):
-            own["http_bind"] = self.addresses[name]
-            own["ingestion_target"] = "ipv4:" + ",".join(self.addresses[other] for other in self.ingestion_names)
         return environment_of(self.settings, **own)
 
     async def start_all(self) -> None:

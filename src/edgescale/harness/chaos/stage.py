@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from edgescale.broker.connection import Connection
 from edgescale.broker.keys import Keys
 from edgescale.harness.chaos.site import Site
+from edgescale.harness.chaos.wiring import Wiring
 
 if TYPE_CHECKING:
     from edgescale.harness.chaos.server import Server
@@ -20,9 +21,11 @@ class RealStage:
         server: Redis or Valkey.
         operator: a connection to the server itself, past all faults of the network.
         keys: names of everything there.
+        wiring: how everybody reaches everybody.
     """
 
     site: Site
     server: "Server"
     operator: Connection
     keys: Keys
+    wiring: Wiring
