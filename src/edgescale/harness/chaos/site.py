@@ -150,6 +150,9 @@ class Site:
         if life.running:
             self.failures.append(f"{life.orders.actor} did not end within {patience_s:g} s of SIGTERM")
             await self.kill(life)
+        elif life.ended.result() == -signal.SIGTERM and not life.ready.is_set():
+            # It was still being loaded, and had nothing to give up.
+            self.recorder.note(life.orders.actor, "stopped")
         elif status := life.ended.result():
             self.failures.append(f"{life.orders.actor} ended with status {status}: {life.last_words()}")
 

@@ -1,0 +1,81 @@
+"""Scenarios on real processes: every promise is kept, and each run reaches what it is there for.
+
+By default a short pass over some of them, on native servers; `--scenarios all` runs all, each for as long as it says.
+"""
+
+import dataclasses
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from edgescale.harness.chaos.fault_proxy import FaultProxies
+from edgescale.harness.chaos.provider import Provider
+from edgescale.harness.chaos.providers import Choice, choose
+from edgescale.harness.chaos.run import ChaosRun, carry_out
+from edgescale.harness.chaos.scenario import load_scenario, scenario_names
+from edgescale.harness.regressions import Regression
+
+SEED = 1
+# In the short pass: those in which the most parts take part, and how long they send.
+SHORT = ("worker-kill", "redis-restart", "reply-lost")
+SHORT_S = 6.0
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Which scenarios are run is asked of the command line."""
+    if "scenario" in metafunc.fixturenames:
+        everything = metafunc.config.getoption("scenarios") == "all"
+        metafunc.parametrize("scenario", scenario_names() if everything else SHORT)
+
+
+@pytest.fixture
+async def provider(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Provider]:
+    """The provider that was asked for, or native servers."""
+    choice: Choice = request.config.getoption("provider")
+    chosen = await choose(Choice("native") if choice.name == "auto" else choice, data_dir=tmp_path / "servers")
+    async with chosen.provider as opened:
+        yield opened
+
+
+@pytest.mark.timeout(180)
+async def test_every_promise_is_kept(
+    scenario: str, provider: Provider, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    wanted = load_scenario(scenario)
+    if request.config.getoption("scenarios") != "all":
+        wanted = dataclasses.replace(wanted, duration_s=SHORT_S)
+    server = await provider.server()
+    run = await carry_out(wanted.plan(SEED), server, FaultProxies(SEED), tmp_path / "run")
+
+    assert trouble_of(run) == []
+    assert [name for name in wanted.reaches if not run.markers[name]] == []
+
+
+def trouble_of(run: ChaosRun) -> list[str]:
+    """What a person wants to read of a run that is not good."""
+    broken = [
+        f"{verdict.promise} {verdict.outcome}: {[finding.sentence for finding in verdict.findings] or verdict.doubts}"
+        for verdict in run.verdicts
+        if verdict.outcome != "valid"
+    ]
+    return [*run.failures, *broken]
+
+
+@pytest.mark.timeout(180)
+async def test_a_broken_promise_is_found_in_real_processes(provider: Provider, tmp_path: Path) -> None:
+    """A mutant that accepts a request id twice: the checkers see it on real parts, as they do in simulation."""
+    wanted = dataclasses.replace(load_scenario("reply-lost"), duration_s=SHORT_S, blows=())
+    server = await provider.server()
+    run = await carry_out(wanted.plan(SEED), server, FaultProxies(SEED), tmp_path / "run", mutant="no_dedupe")
+
+    assert "P2" in {verdict.promise for verdict in run.verdicts if verdict.outcome == "invalid"}
+
+
+def test_a_plan_of_a_scenario_is_the_same_each_time_and_survives_its_file(tmp_path: Path) -> None:
+    plan = load_scenario("everything-at-once").plan(7)
+    Regression(plan, found="").dump(tmp_path / "plan.json")
+
+    assert load_scenario("everything-at-once").plan(7) == plan
+    assert Regression.load(tmp_path / "plan.json").plan == plan
+    assert load_scenario("everything-at-once").plan(8) != plan
