@@ -85,6 +85,12 @@ def test_where_redis_was_not_watched_refusals_are_not_judged() -> None:
     assert broken(story) == set()
 
 
+def test_what_the_nemesis_adds_does_not_mean_that_redis_was_watched() -> None:
+    story = Story().cast().submit("r1").add("poison", why="injected").refuse("r1").delete("poison").final()
+
+    assert {rule for rule in broken(story) if rule.startswith("P3")} <= {"P3 trimmed"}
+
+
 def test_each_partition_has_its_share_of_the_cap() -> None:
     story = Story(caps={"text": 4}, partitions=2).cast()
     for request_id in ("r1", "r2"):

@@ -99,7 +99,8 @@ def _caps(case: Case, history: History, backlogs: Backlogs) -> None:
 
 def _refusals(case: Case, history: History, backlogs: Backlogs) -> None:
     """A lane that refuses was full at some moment of the call."""
-    watched = bool(history.named("add"))
+    # What the nemesis adds is written down in any case.
+    watched = any(event.text("why") != "injected" for event in history.named("add"))
     for call in history.view(submissions):
         lane = call.start.text("lane")
         if call.reason != "LANE_FULL":
