@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import httpx
+import psutil
 import pytest
 
 from edgescale.broker.connection import Connection
@@ -88,7 +89,7 @@ async def provider(place: Place, request: pytest.FixtureRequest) -> AsyncIterato
     choice = request.config.getoption("provider")
     if choice.name == "auto":
         if trouble := await trouble_of(place):
-            pytest.skip(trouble)
+            pytest.skip(f"provider {place.provider}: {trouble}")
         choice = Choice(place.provider)  # type: ignore[arg-type]
     async with (await choose(choice)).provider as entered:
         yield entered
@@ -136,9 +137,9 @@ async def write_on(server: Server, writer: int, told: set[bytes]) -> None:
             told.add(member)
 
 
-def is_free(port: int) -> bool:
+def is_free(port: int, host: str = LOOPBACK) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex((LOOPBACK, port)) != 0
+        return probe.connect_ex((host, port)) != 0
 
 
 def port_of(server: Server) -> int:
@@ -175,10 +176,9 @@ async def test_how_it_is_synced_is_an_option(start: Start) -> None:
 @pytest.mark.needs(Capability.KILL)
 async def test_it_is_published_on_loopback_only(start: Start) -> None:
     server = await start()
-    others = {address[4][0] for address in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
-    for host in others - {LOOPBACK}:
-        with socket.socket() as probe:
-            assert probe.connect_ex((host, port_of(server))) != 0
+    interfaces = [address for addresses in psutil.net_if_addrs().values() for address in addresses]
+    hosts = {address.address for address in interfaces if address.family == socket.AF_INET}
+    assert {host for host in hosts if not is_free(port_of(server), host)} == {LOOPBACK}
 
 
 @pytest.mark.needs(Capability.KILL)
@@ -302,6 +302,17 @@ async def test_a_replica_takes_over_and_the_old_primary_follows_it(start: Start)
 
 async def reads(server: Server, key: str, value: bytes) -> bool:
     return bool(await ask(server, "GET", key) == value)
+
+
+@pytest.mark.needs(Capability.REPLICA)
+async def test_a_replica_that_has_started_keeps_what_it_was_sent(start: Start) -> None:
+    primary = await start()
+    await ask(primary, "SET", "key", "value")
+    replica = await start(follows=primary)
+    await replica.kill()
+    await replica.follow(None)
+    await replica.restart()
+    assert await ask(replica, "GET", "key") == b"value"
 
 
 @pytest.mark.needs(Capability.REPLICA)
