@@ -17,7 +17,10 @@ GENERATED = ROOT / "src" / "edgescale" / "v1"
 SERVICES = "edgescale/v1/ingestion_service.proto"
 # Pinned for this project's own runs; users get the ranges of pyproject.toml.
 PINNED = ("-c", "constraints.txt")
-TEST_TOOLS = ("hypothesis", "httpx", "moto[server]", "psutil", "pytest", "pytest-asyncio", "pytest-timeout")
+TEST_TOOLS = (
+    *("hypothesis", "httpx", "moto[server]", "playwright", "psutil"),
+    *("pytest", "pytest-asyncio", "pytest-timeout"),
+)
 SHORT_CAMPAIGN = ("--seeds", "500")
 TYPE_STUBS = (
     "boto3",

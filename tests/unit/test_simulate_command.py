@@ -1,7 +1,9 @@
 """`edgescale simulate`: what is asked, what is answered, and what is refused; runs are a stand-in's."""
 
+import html
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -40,9 +42,13 @@ class Command:
         self._monkeypatch = monkeypatch
         self._capfd = capfd
         self.work(toy.work)
+        self._monkeypatch.setattr(campaign_asked, "look", toy.look)
 
     def work(self, work: Work) -> None:
         self._monkeypatch.setattr(campaign_asked, "work", work)
+
+    def look(self, look: Work) -> None:
+        self._monkeypatch.setattr(campaign_asked, "look", look)
 
     def __call__(self, *arguments: object) -> Answer:
         self._monkeypatch.setattr(sys, "argv", ["edgescale", "simulate", *map(str, arguments)])
@@ -225,6 +231,10 @@ def test_ctrl_c_tells_what_there_is(simulate: Command, monkeypatch: pytest.Monke
         (["--plan", "good.json", "--mutant", "all"], "leave --plan and --twice out"),
         (["--mutant", "all", "--twice"], "leave --plan and --twice out"),
         (["--report", "no/where.json"], "--report no/where.json: there is no folder no"),
+        (["--report", "."], "--report .: this is a folder; name a file in it"),
+        (["--page", "no/where.html"], "--page no/where.html: there is no folder no"),
+        (["--page", "."], "--page .: this is a folder; name a file in it"),
+        (["--page", "page.html", "--mutant", "all"], "name one mutant, or leave --page out"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_what_could(simulate: Command, arguments: list[str], sentence: str) -> None:
@@ -238,6 +248,78 @@ def test_what_cannot_be_done_is_refused_with_what_could(simulate: Command, argum
 
     assert (answer.status, answer.out) == (2, "")
     assert sentence in " ".join(answer.err.split())
+    assert "Traceback" not in answer.err
+
+
+def paged(*words: str) -> bool:
+    """Whether all this stands on the page."""
+    text = html.unescape(re.sub("<[^>]*>", " ", Path("page.html").read_text(encoding="utf-8")))
+    told = " ".join(text.split())
+    return all(word in told for word in words)
+
+
+def test_the_page_of_a_campaign_shows_its_first_failing_run_made_small(simulate: Command) -> None:
+    answer = simulate("--seeds", 10, "--from", toy.BROKEN - 1, "--page", "page.html")
+
+    assert answer.status == 1
+    assert "page.html shows this: Seed 17 is the first of 2 failing runs among 10; this is what is left" in answer.err
+    assert paged("Simulation of the plan P2-two-results-17.json", "1 promise broken: P2 one result", "Counterexample")
+    assert paged(
+        "edgescale simulate --plan failures/P2-two-results-17.json", "made small: 0 requests, 0 faults, all in"
+    )
+    assert paged("provider simulation", "Redis a model of it")
+
+
+def test_the_page_of_a_failure_that_was_not_made_small_shows_it_as_it_ran(simulate: Command) -> None:
+    simulate("--seeds", 1, "--from", toy.BROKEN, "--no-shrink", "--page", "page.html")
+
+    assert paged("Simulation of seed 17", "edgescale simulate --from 17 --seeds 1", "1 promise broken")
+    assert not paged("failing runs")
+
+
+def test_the_page_of_a_good_campaign_shows_its_last_run(simulate: Command) -> None:
+    answer = simulate("--seeds", 3, "--from", 4, "--page", "page.html", "--json")
+
+    assert (answer.status, answer.json["good"]) == (0, True)
+    assert paged("Seed 6 is the last of 3 runs, all of which were good", "edgescale simulate --from 6 --seeds 1")
+    assert paged(str(answer.json["commit"]), f"python {answer.json['versions']['python']}", "promises were kept")
+
+
+def test_the_page_of_a_plan_shows_it(simulate: Command) -> None:
+    Plan(4, redis={"appendfsync": "always"}).dump(Path("bare.json"))
+    simulate("--plan", "bare.json", "--page", "page.html")
+
+    assert paged("Simulation of the plan bare.json", "edgescale simulate --plan bare.json", "appendfsync always")
+    assert not paged("is the last of")
+
+
+def test_a_run_that_cannot_be_run_again_has_a_page_that_says_so(simulate: Command) -> None:
+    simulate.work(toy.fragile)
+    simulate.look(toy.fragile)
+    simulate("--seeds", 2, "--page", "page.html", "--no-shrink")
+
+    assert paged(
+        "The run did not come to its end", "Deadlock: nothing will ever happen again", "Seed 0 is the first of 2"
+    )
+
+
+def test_a_failure_that_is_none_when_it_is_run_again_is_told(
+    simulate: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign_asked, "find", lambda name: name)
+    simulate.look(toy.good_now)
+    simulate("--seeds", 1, "--from", toy.BROKEN, "--no-shrink", "--mutant", "broken_door", "--page", "page.html")
+
+    assert paged("Run again for this page, it was good: it depends on something", "mutant broken_door")
+
+
+def test_a_page_that_cannot_be_written_is_an_error_of_one_sentence(simulate: Command) -> None:
+    Path("page.html").symlink_to("no/where.html")
+
+    answer = simulate("--seeds", 1, "--page", "page.html")
+
+    assert answer.status == 2
+    assert "--page page.html: No such file or directory" in answer.err
     assert "Traceback" not in answer.err
 
 

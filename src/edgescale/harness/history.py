@@ -7,6 +7,7 @@ times are of one clock. Readers pass over operations and fields they do not know
     | actor       | operation | phase  | fields                                                                        |
     |-------------|-----------|--------|-------------------------------------------------------------------------------|
     | client-3    | submit    | invoke | kind, lane, digest, deadline_ns=null, respond_async=false, via="" (ingestion),|
+    |             |           |        | intended_ns=time_ns: when it was to be sent, for a client that may be late;   |
     |             |           |        | not_before_ms=0, expires_ms=0: by the clock of Redis, since 1970;             |
     |             |           |        | ordering_key="": those of one key, in one lane, are done in their order       |
     |             |           | ok     | state, result_digest=null, attempts, repeated=false                           |
@@ -151,6 +152,10 @@ class History:
         # Not of the lines: to write JSON takes many times as long.
         content = "\n".join(repr(event.values()) for event in self.events)
         return hashlib.blake2b(content.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
+    def __reduce__(self) -> tuple[type["History"], tuple[Header, tuple[Event, ...]]]:
+        """What crosses to another process: views are made anew there."""
+        return History, (self.header, self.events)
 
     @property
     def end_ns(self) -> int:

@@ -20,6 +20,7 @@ def simulate(
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Processes; one a core when left out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
     report: Annotated[Path | None, typer.Option("--report", help="Write the JSON to this file, too.")] = None,
+    page: Annotated[Path | None, typer.Option("--page", help="Write a page that shows one of the runs.")] = None,
     twice: Annotated[bool, typer.Option("--twice", help="Run each again elsewhere; traces must be equal.")] = False,
     shrink: Annotated[
         bool | None, typer.Option("--shrink/--no-shrink", help="Make failures small; done for seeds when left out.")
@@ -46,6 +47,7 @@ def simulate(
         failures=failures,
         as_json=as_json,
         report=report,
+        page=page,
     )
     raise typer.Exit(status)
 

@@ -8,7 +8,7 @@ from edgescale.harness.campaign.campaign import cores
 from edgescale.harness.campaign.report import console_of, print_mutants
 from edgescale.harness.campaign.result import Job
 from edgescale.harness.campaign.session import Asked, measure, run_campaign
-from edgescale.harness.campaign.work import work
+from edgescale.harness.campaign.work import look, work
 from edgescale.harness.mutants import MUTANTS, find
 from edgescale.harness.regressions import Regression
 from edgescale.harness.simulation.fit import check_plan
@@ -52,6 +52,7 @@ def answer(
     failures: Path,
     as_json: bool,
     report: Path | None,
+    page: Path | None,
 ) -> int:
     """Run it, print the answer, and return the exit status; see `Asked`.
 
@@ -61,13 +62,16 @@ def answer(
     everything = mutant == ALL_MUTANTS
     if everything and (plan_path is not None or twice):
         raise ConfigError("--mutant all runs seeds until each mutant is caught: leave --plan and --twice out")
+    if everything and page is not None:
+        raise ConfigError("--page shows one run, and --mutant all makes many: name one mutant, or leave --page out")
     if mutant and not everything:
         find(mutant)
-    if report is not None and not report.absolute().parent.is_dir():
-        raise ConfigError(f"--report {report}: there is no folder {report.parent}")
+    _check_file("--report", report)
+    _check_file("--page", page)
     asked = Asked(
         jobs=jobs,
         work=work,
+        look=look,
         processes=processes or cores(),
         mutant=mutant,
         plan_path=plan_path,
@@ -76,5 +80,18 @@ def answer(
         failures=failures,
         as_json=as_json,
         report=report,
+        page=page,
     )
     return measure(asked, MUTANTS) if everything else run_campaign(asked)
+
+
+def _check_file(option: str, path: Path | None) -> None:
+    """See that a file can be written there, before anything takes its time.
+
+    Raises:
+        ConfigError: its folder is missing, or it is a folder itself.
+    """
+    if path is not None and not path.absolute().parent.is_dir():
+        raise ConfigError(f"{option} {path}: there is no folder {path.parent}")
+    if path is not None and path.is_dir():
+        raise ConfigError(f"{option} {path}: this is a folder; name a file in it")

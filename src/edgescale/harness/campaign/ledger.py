@@ -78,6 +78,10 @@ class Ledger:
         if again.trace != self._traces[again.seed]:
             self.unlike.append(again.seed)
 
+    def has(self, seed: int) -> bool:
+        """Whether this seed was run."""
+        return seed in self._traces
+
     @property
     def good(self) -> bool:
         """Whether something was run, and all of it was good and the same when it was run again."""

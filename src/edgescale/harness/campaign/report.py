@@ -98,7 +98,7 @@ def print_bugs(console: Console, ledger: Ledger, bugs: Sequence[Bug], small: Seq
         )
         item = shrunk.get(offence.key)
         if item is not None:
-            _plain(console, f"  {plan_line(item.path, ledger.mutant)}  (shrunk: {_size(item.plan)})")
+            _plain(console, f"  {plan_line(item.path, ledger.mutant)}  (shrunk: {size_of(item.plan)})")
         _plain(console, f"\n{item.offence.story if item is not None else offence.story}")
 
 
@@ -111,7 +111,8 @@ def _runs(count: int) -> str:
     return f"{count:,} run{'' if count == 1 else 's'}"
 
 
-def _size(plan: Plan) -> str:
+def size_of(plan: Plan) -> str:
+    """What is left in a plan that was made small."""
     size = f"{len(plan.requests)} requests, {len(plan.faults)} faults"
     if plan.shuffled_to < 0:
         return size

@@ -3,9 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 from edgescale.harness.checkers import Outcome
 from edgescale.harness.plan import Fault, Plan
+
+if TYPE_CHECKING:
+    from edgescale.harness.simulation.run import Run
 
 # What is to be run: a seed, of which the child makes a plan, or a plan.
 Job = int | Plan
@@ -59,6 +63,7 @@ class Result:
         virtual_s, cpu_s: simulated time, and the processor time it took.
         turns: of the event loop.
         trace: the digest of the history; the same for the same plan, always.
+        run: all there is, where that was asked for; None otherwise, as it is large.
     """
 
     seed: int
@@ -73,6 +78,7 @@ class Result:
     cpu_s: float = 0.0
     turns: int = 0
     trace: str = ""
+    run: "Run | None" = None
 
     @property
     def good(self) -> bool:

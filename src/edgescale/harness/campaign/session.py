@@ -7,7 +7,7 @@ from pathlib import Path
 from time import perf_counter
 
 from edgescale.exits import EXIT_FAILED, EXIT_INTERRUPTED
-from edgescale.harness.campaign import report
+from edgescale.harness.campaign import pages, report
 from edgescale.harness.campaign.campaign import Hosts, orders_of
 from edgescale.harness.campaign.failures import Bug, Counterexample, bugs_of, counterexamples, shrunk_by
 from edgescale.harness.campaign.ledger import Ledger
@@ -29,6 +29,7 @@ class Asked:
     Attributes:
         jobs: what is run.
         work: runs one of them.
+        look: runs one of them, and brings the run itself, too.
         processes: that run at the same time.
         mutant: under which all is run; "" for none.
         plan_path: where the plan came from that is run; None for seeds.
@@ -37,10 +38,12 @@ class Asked:
         failures: the folder where small plans are kept.
         as_json: print that only.
         report: write JSON there, too.
+        page: write a page there that shows one run.
     """
 
     jobs: Sequence[Job]
     work: Work
+    look: Work
     processes: int = 1
     mutant: str = ""
     plan_path: Path | None = None
@@ -49,6 +52,7 @@ class Asked:
     failures: Path = Path("failures")
     as_json: bool = False
     report: Path | None = None
+    page: Path | None = None
 
 
 def run_campaign(asked: Asked) -> int:
@@ -65,6 +69,11 @@ def run_campaign(asked: Asked) -> int:
     except KeyboardInterrupt:
         status = EXIT_INTERRUPTED
     _tell(asked, ledger, small)
+    if asked.page is not None:
+        try:
+            _show_page(asked, asked.page, ledger, small)
+        except KeyboardInterrupt:
+            status = EXIT_INTERRUPTED
     return status or (0 if ledger.good else EXIT_FAILED)
 
 
@@ -122,6 +131,22 @@ def _tell(asked: Asked, ledger: Ledger, small: Sequence[Counterexample]) -> None
         console = report.console_of()
         report.print_ledger(console, ledger)
         report.print_bugs(console, ledger, _bugs(ledger), small)
+
+
+def _show_page(asked: Asked, path: Path, ledger: Ledger, small: Sequence[Counterexample]) -> None:
+    """Run the one that is to be shown once more, and write its page.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    shown = pages.choose(asked.jobs, asked.plan_path, ledger, small)
+    if shown is None:
+        say("no page was written: nothing was run to its end")
+        return
+    with Hosts(1, asked.look) as hosts:
+        result = hosts.judge(shown.job, asked.mutant)
+    pages.write(path, shown, result, ledger)
+    say(f"{path} shows this: {shown.note or shown.title}")
 
 
 def _write(asked: Asked, record: dict[str, object]) -> None:

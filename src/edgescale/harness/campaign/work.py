@@ -2,7 +2,9 @@
 
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 
 from edgescale.harness.campaign.offences import offences_of
 from edgescale.harness.campaign.result import Job, Result, overlaps, ruined
@@ -11,8 +13,17 @@ from edgescale.harness.mutants import find
 from edgescale.harness.simulation.run import Run, simulate
 
 
+def look(job: Job, mutant: str = "") -> Result:
+    """As `work`, and bring the run itself, too."""
+    return _work(job, mutant, lambda run: replace(result_of(run), run=run))
+
+
 def work(job: Job, mutant: str = "") -> Result:
     """Run it, under the mutant of this name; "" for none. A defect of the harness is a failure of the run."""
+    return _work(job, mutant, result_of)
+
+
+def _work(job: Job, mutant: str, told: Callable[[Run], Result]) -> Result:
     try:
         plan = plan_of(job) if isinstance(job, int) else job
         with find(mutant).applied() if mutant else nullcontext():
@@ -20,7 +31,7 @@ def work(job: Job, mutant: str = "") -> Result:
     except Exception as error:  # noqa: BLE001 - whatever the simulation could not handle, the campaign goes on
         name = type(error).__name__
         return ruined(job, name, f"{name}: {error}", story=traceback.format_exc())
-    return result_of(run)
+    return told(run)
 
 
 def result_of(run: Run) -> Result:

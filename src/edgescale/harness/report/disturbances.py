@@ -7,7 +7,9 @@ from typing import Literal
 from edgescale.harness.checkers.faults import EVERYBODY, Kind, Window, windows
 from edgescale.harness.checkers.spans import FOREVER, Span, Unrest
 from edgescale.harness.history import NS_PER_MS, Event, History
+from edgescale.harness.report.markup import short
 
+LABEL_MAX = 48
 # What tells bands of the same colour apart is their name; colours say whom it befell.
 Group = Literal["link", "process", "redis"]
 GROUPS: Mapping[Kind, Group] = {
@@ -71,7 +73,7 @@ def disturbances(history: History) -> Sequence[Disturbance]:
     return [
         Disturbance(
             number,
-            _label(window, event),
+            short(_label(window, event), LABEL_MAX),
             window.kind,
             window.names,
             Span(window.span.start_ns, min(_end_ns(window, event), history.end_ns)),

@@ -93,7 +93,8 @@ def grid(verdicts: Sequence[Verdict], told: Sequence[Violation]) -> Html:
 
 
 def _verdict(verdict: Verdict, told: Sequence[Violation]) -> Html:
-    counts = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in verdict.counts.items() if count)
+    judged = {name: count for name, count in verdict.counts.items() if name != "findings"}
+    counts = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in judged.items() if count)
     row = element(
         "tr",
         element("th", element("b", verdict.promise), f" {verdict.title}", scope="row"),

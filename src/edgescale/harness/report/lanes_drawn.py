@@ -5,13 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from edgescale.harness.history import NS_PER_MS, Event
 from edgescale.harness.report.lanes import NEMESIS, NOWHERE, Band, Bar, Lanes, Row
 from edgescale.harness.report.markup import Html, element, joined, number, short
+from edgescale.harness.report.parts import note, scrolling
 from edgescale.harness.report.plots import told
 from edgescale.harness.report.units import times
 from edgescale.harness.timeline_lines import what
 
 # In CSS pixels; the style sheet has the height of a row, too.
 ROW, HEAD, TRACK, MARGIN, LANE_MIN = 22, 92, 12, 7, 28
-NAME_MAX, ID_MAX, TEXT_MAX = 16, 40, 160
+NAME_MAX, WHO_MAX, ID_MAX, TEXT_MAX = 16, 18, 40, 160
 KEYS = (
     ("bar call", "a call, from its beginning to its end"),
     ("bar delivery", "an entry in the hands of a worker"),
@@ -49,12 +50,12 @@ def drawn(picture: Lanes) -> Html:
         width=layout.width,
         height=HEAD + layout.height,
         role="img",
-        aria_label=f"Swim lanes of {', '.join(picture.names)}. The list beside them tells the same in words.",
+        aria_label=f"Swim lanes of {short(', '.join(picture.names))}. The list beside them tells the same in words.",
     )
     several = len({row.event.request_id for row in picture.rows if row.event and row.event.request_id}) > 1
     lines = element("ol", *(_line(row, several=several) for row in picture.rows), class_="rows")
     whole = element("div", svg, lines, class_="lanes", style=f"--lanes:{number(layout.width)}px")
-    return joined([_legend(picture), element("div", whole, class_="scroll", tabindex=0)])
+    return joined([_legend(picture), scrolling(whole, label="Swim lanes")])
 
 
 def _legend(picture: Lanes) -> Html:
@@ -63,8 +64,8 @@ def _legend(picture: Lanes) -> Html:
         element("li", element("i", class_=f"key band {band.item.group}"), told(band.item)) for band in picture.bands
     ]
     more = times(picture.left_out, "more request") if picture.left_out else ""
-    note = [element("p", f"{more} that this is about would make it unreadable.", class_="note")] if more else []
-    return joined([keys, *([element("ul", *bands, class_="legend")] if bands else []), *note])
+    left_out = [note(f"{more} that this is about would make it unreadable.")] if more else []
+    return joined([keys, *([element("ul", *bands, class_="legend")] if bands else []), *left_out])
 
 
 def _key(key: str) -> Html:
@@ -124,7 +125,7 @@ def _tracked(items: Iterable[tuple[float, float, Item]]) -> Iterator[tuple[int, 
 
 def _head(name: str, left: float, width: float) -> Html:
     x, y = number(left + width / 2), HEAD - 8
-    title = element("title", name)
+    title = element("title", short(name))
     return element(
         "text", title, short(name, NAME_MAX), transform=f"translate({x} {y}) rotate(-52)", class_="lane-name"
     )
@@ -152,13 +153,14 @@ def _lasting(x: float, item: Bar | Band) -> Html:
     y, height = _extent(item.start, item.end)
     if isinstance(item, Band):
         box = element("rect", x=x - 3, width=6, y=y, height=height, rx=2, class_=f"bar {item.item.group}")
-        chip = element("rect", x=x - 6, width=12, y=y - 7, height=14, rx=3, class_=f"bar {item.item.group}")
-        label = element("text", str(item.item.number), x=x, y=y + 4, class_="chip")
+        top = max(y - 7, 1)
+        chip = element("rect", x=x - 6, width=12, y=top, height=14, rx=3, class_=f"bar {item.item.group}")
+        label = element("text", str(item.item.number), x=x, y=top + 11, class_="chip")
         return element("g", element("title", told(item.item)), box, chip, label)
     wide = 8 if item.kind == "delivery" else 5
     class_ = f"bar {'delivery' if item.kind == 'delivery' else 'call'} {item.outcome}"
     box = element("rect", x=x - wide / 2, width=wide, y=y, height=height, rx=2, class_=class_)
-    return element("g", element("title", item.text), box)
+    return element("g", element("title", short(item.text)), box)
 
 
 def _marks(picture: Lanes, layout: _Layout) -> Iterator[Html]:
@@ -201,7 +203,7 @@ def _line(row: Row, *, several: bool) -> Html:
     return element(
         "li",
         element("span", _ms(event), class_="time"),
-        element("span", short(event.actor, NAME_MAX + 4), class_="who"),
+        element("span", short(event.actor, WHO_MAX), class_="who"),
         element("span", said, class_="what"),
         class_=class_ or None,
     )

@@ -15,6 +15,7 @@ from edgescale.harness.report.head import grid, headline, outcome_of
 from edgescale.harness.report.lanes import lanes
 from edgescale.harness.report.lanes_drawn import drawn as drawn_lanes
 from edgescale.harness.report.markup import Html, element, joined, short
+from edgescale.harness.report.parts import note
 from edgescale.harness.report.plots import drawn
 from edgescale.harness.report.plots import tables as tables_of_plots
 from edgescale.harness.report.plotted import left_out, plots
@@ -75,7 +76,7 @@ def _section(part: Part) -> Html:
 
 def _over_time(history: History) -> Html:
     split, made = history.view(buckets), plots(history)
-    how = tables.note(
+    how = note(
         f"In steps of {duration(split.width_ns)}. Latencies are those of answers, by when the caller meant to call, on "
         "a logarithmic scale; what was to wait for its time is not among them. Rates count calls when they began and "
         "when they ended: failed are those that were told of a task that did, unclear those that ended without an "

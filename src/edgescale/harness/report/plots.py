@@ -4,18 +4,19 @@ What is data is drawn in a box of its own, one unit wide for each bucket and str
 is text, or a line along a coordinate, stands in percent.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgescale.harness.report.disturbances import Disturbance, Group, calm_broken
 from edgescale.harness.report.markup import Html, element, first, joined, percent
+from edgescale.harness.report.parts import note, table
 from edgescale.harness.report.series import Buckets
 from edgescale.harness.report.shapes import HIGH
-from edgescale.harness.report.units import duration, moment, step_of, tick, times
+from edgescale.harness.report.units import clock_step, duration, moment, tick, times
 
-TICKS_MAX = 8
-# A label of the axis from here on ends where the plot ends; a bar shorter than this has its number beside it.
-EDGE, NARROW = 0.97, 0.025
+TICKS_MAX = 7
+# From here on there is no room for a label of the axis; a number in a bar needs so much of it.
+EDGE, ROOM = 0.97, 0.045
 GANTT_ROWS_MAX, GANTT_BARS_MAX = 24, 400
 GROUPS: Mapping[Group, str] = {
     "link": "a fault",
@@ -72,18 +73,17 @@ def tables(plots: Sequence[Plot]) -> Html:
     return element(
         "details",
         element("summary", "The same figures as tables"),
-        *(joined([element("h4", plot.title), table(["from", *plot.head], plot.rows)]) for plot in plots),
+        *map(_figures, plots),
     )
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, class_: str = "figures") -> Html:
-    """A table in a box that scrolls by itself; the first cell of each row is its head."""
-    heads = element("tr", *(element("th", name, scope="col") for name in head))
-    body = (
-        element("tr", element("th", row[0], scope="row"), *(element("td", cell) for cell in row[1:])) for row in rows
+def _figures(plot: Plot) -> Html:
+    rows = (
+        element("tr", element("th", at, scope="row"), *(element("td", cell) for cell in cells))
+        for at, *cells in plot.rows
     )
-    whole = element("table", element("thead", heads), element("tbody", *body), class_=class_)
-    return element("div", whole, class_="scroll", tabindex=0)
+    figures = table(["from", *plot.head], rows, class_="figures", label=f"Figures: {plot.title}")
+    return joined([element("h3", plot.title), figures])
 
 
 def _bands(found: Sequence[Disturbance], split: Buckets) -> Html:
@@ -102,8 +102,8 @@ def _bands(found: Sequence[Disturbance], split: Buckets) -> Html:
 
 def _moments(split: Buckets) -> Sequence[tuple[int, str]]:
     """The moments that the axis names."""
-    step_ns = step_of(split.whole_ns, TICKS_MAX)
-    return [(at_ns, tick(at_ns, step_ns)) for at_ns in range(0, split.whole_ns + 1, step_ns)]
+    step_ns = clock_step(split.whole_ns, TICKS_MAX)
+    return [(at_ns, tick(at_ns, step_ns, split.whole_ns)) for at_ns in range(0, split.whole_ns + 1, step_ns)]
 
 
 def _figure(plot: Plot, bands: Html, split: Buckets) -> Html:
@@ -162,7 +162,7 @@ def _gantt(found: Sequence[Disturbance], split: Buckets) -> Sequence[Html]:
     shown = [_gantt_row(label, items, split) for label, items in first(rows.items(), GANTT_ROWS_MAX)]
     left = len(found) - sum(len(items) for items in first(rows.values(), GANTT_ROWS_MAX))
     if left:
-        shown.append(element("p", f"{times(left, 'more disturbance')} later, drawn as bands only.", class_="note"))
+        shown.append(note(f"{times(left, 'more disturbance')}, drawn as bands only."))
     groups = {item.group for item in found}
     legend = element(
         "ul", *(_key(f"band {name}", text) for name, text in GROUPS.items() if name in groups), class_="legend"
@@ -174,13 +174,12 @@ def _gantt(found: Sequence[Disturbance], split: Buckets) -> Sequence[Html]:
 
 
 def _gantt_row(label: str, items: Sequence[Disturbance], split: Buckets) -> Html:
-    bars = (_bar(item, split) for item in items)
+    following = [*(split.share(item.span.start_ns) for item in items[1:]), 2.0]
+    bars = (_bar(item, split, until) for item, until in zip(items, following, strict=True))
     ticks = (
-        element(
-            "i", class_="start", style=f"left:{percent(split.share(time_ns))}", title=f"started at {moment(time_ns)}"
-        )
+        element("i", class_="start", style=f"left:{percent(split.share(at_ns))}", title=f"started at {moment(at_ns)}")
         for item in items
-        for time_ns in item.starts
+        for at_ns in item.starts
     )
     return element(
         "div",
@@ -190,17 +189,26 @@ def _gantt_row(label: str, items: Sequence[Disturbance], split: Buckets) -> Html
     )
 
 
-def _bar(item: Disturbance, split: Buckets) -> Html:
+def _bar(item: Disturbance, split: Buckets, until: float) -> Html:
+    """One bar; its number stands in it or beside it, wherever there is room.
+
+    Args:
+        item: that lasted so long.
+        split: the axis.
+        until: where the next bar of its row begins, as a share of the axis.
+    """
     left, right = split.share(item.span.start_ns), split.share(item.span.end_ns)
+    narrow = right - left < ROOM
+    label = [element("span", str(item.number))] if not narrow or until - right > ROOM else []
     return element(
         "a",
-        element("span", str(item.number)),
+        *label,
         href=f"#disturbance-{item.number}",
-        class_=f"bar {item.group}{' narrow' if right - left < NARROW else ''}",
+        class_=f"bar {item.group}{' narrow' if narrow else ''}",
         style=f"left:{percent(left)};width:{percent(right - left)}",
         title=told(item),
-        data_from=round(left, 5),
-        data_to=round(right, 5),
+        data_from=f"{left:.5f}",
+        data_to=f"{right:.5f}",
     )
 
 
@@ -215,8 +223,13 @@ def told(item: Disturbance) -> str:
 
 def _axis(split: Buckets) -> Html:
     labels = (
-        element("span", text, style=f"left:{percent(split.share(at_ns))}", class_=_edge(at_ns, split))
+        element(
+            "span",
+            text,
+            style=f"left:{percent(split.share(at_ns))}",
+        )
         for at_ns, text in _moments(split)
+        if split.share(at_ns) < EDGE
     )
     return element(
         "div",
@@ -225,8 +238,3 @@ def _axis(split: Buckets) -> Html:
         class_="row axis",
         aria_hidden="true",
     )
-
-
-def _edge(at_ns: int, split: Buckets) -> str | None:
-    """Labels stay within the plot."""
-    return "first" if at_ns == 0 else "last" if split.share(at_ns) > EDGE else None

@@ -7,7 +7,7 @@ from math import floor, log10
 from edgescale.harness.checkers.spans import Span
 from edgescale.harness.history import History
 from edgescale.harness.report.disturbances import Disturbance, disturbances
-from edgescale.harness.report.markup import first, joined
+from edgescale.harness.report.markup import first, joined, short
 from edgescale.harness.report.plots import Plot
 from edgescale.harness.report.series import (
     LANES_MAX,
@@ -23,7 +23,7 @@ from edgescale.harness.report.series import (
 from edgescale.harness.report.shapes import HIGH, carried, columns, dashes, linear, stacked, steps
 from edgescale.harness.report.units import S, duration, moment, step_of, tick, times
 
-DECADES_LABELLED_MAX = 5
+DECADES_LABELLED_MAX, LANE_MAX = 5, 24
 # A cap so many times above everything that was queued is told, and not drawn.
 CAP_DRAWN_MAX = 4
 # Disturbances whose numbers stand in the table of rates.
@@ -48,7 +48,11 @@ def left_out(history: History) -> str:
     lanes = history.view(backlogs)
     empty = [lane.lane for lane in lanes if not lane.highest]
     busy = [lane.lane for lane in lanes if lane.highest][LANES_MAX:]
-    told = [f"Nothing was ever queued in {', '.join(first(empty, LANES_MAX))}."] if empty else []
+    told = (
+        [f"Nothing was ever queued in {', '.join(short(lane, LANE_MAX) for lane in first(empty, LANES_MAX))}."]
+        if empty
+        else []
+    )
     told += [f"{times(len(busy), 'emptier lane')} not shown."] if busy else []
     return " ".join(told)
 
@@ -165,7 +169,7 @@ def _backlog(lane: Backlog, split: Buckets) -> Plot:
     cap = f"cap {lane.cap:,}" if lane.cap else "no cap"
     backlog, pending = carried(lane.backlog), carried(lane.pending)
     return Plot(
-        title=f"lane {lane.lane}",
+        title=f"lane {short(lane.lane, LANE_MAX)}",
         whole=f"at most {lane.highest:,} queued or running; {cap}{'' if drawn or not lane.cap else ', far above'}",
         legend=[("backlog", "queued or running"), ("pending", "with a worker"), *([("cap", "cap")] if drawn else [])],
         ys=ys,
@@ -189,7 +193,7 @@ def _backlog(lane: Backlog, split: Buckets) -> Plot:
 
 
 def _when(split: Buckets, bucket: int) -> str:
-    return f"at {tick(split.start_ns(bucket), split.width_ns)}"
+    return f"at {tick(split.start_ns(bucket), split.width_ns, split.whole_ns)}"
 
 
 def _in_force(found: Sequence[Disturbance], split: Buckets, bucket: int) -> str:

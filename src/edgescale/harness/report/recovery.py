@@ -13,7 +13,7 @@ from typing import Literal
 
 from edgescale.harness.checkers.calls import submissions
 from edgescale.harness.checkers.spans import FOREVER
-from edgescale.harness.history import NS_PER_MS, Event, History
+from edgescale.harness.history import NS_PER_MS, History
 from edgescale.harness.report.disturbances import Disturbance, disturbances
 
 # More disturbances than these are not measured: each costs a walk through the samples.
@@ -90,38 +90,36 @@ class _Samples:
     """The backlog of each lane, as it was sampled."""
 
     def __init__(self, history: History) -> None:
-        self._events = history.named("sample")
-        self._times = [event.time_ns for event in self._events]
-        self._lanes = {event.text("lane") for event in self._events}
+        events = history.named("sample")
+        self._times = [event.time_ns for event in events]
+        self._found = [(event.text("lane"), event.number("backlog")) for event in events]
+        self._lanes = {lane for lane, _ in self._found}
 
     def highest(self, from_ns: int, to_ns: int) -> Mapping[str, int]:
         """Of each lane that was sampled in this time."""
-        found: dict[str, int] = {}
-        for event in self._between(from_ns, to_ns):
-            found[event.text("lane")] = max(event.number("backlog"), found.get(event.text("lane"), 0))
-        return found
+        highest: dict[str, int] = {}
+        for lane, backlog in self._found[bisect_left(self._times, from_ns) : bisect_right(self._times, to_ns)]:
+            highest[lane] = max(backlog, highest.get(lane, 0))
+        return highest
 
     def low_again(self, from_ns: int, not_before_ns: int, before: Mapping[str, int]) -> int | None:
         """The first moment at which every lane's last sample since `from_ns` is no higher than before.
 
         Lanes that are not in `before` had nothing; where there are no samples at all, nothing is above anything.
         """
-        if not self._events:
+        if not self._found:
             return not_before_ns
         high = set(self._lanes)
-        for place in range(bisect_left(self._times, from_ns), len(self._events)):
-            event = self._events[place]
-            if event.number("backlog") > before.get(event.text("lane"), 0):
-                high.add(event.text("lane"))
+        for place in range(bisect_left(self._times, from_ns), len(self._found)):
+            lane, backlog = self._found[place]
+            if backlog > before.get(lane, 0):
+                high.add(lane)
             else:
-                high.discard(event.text("lane"))
+                high.discard(lane)
             if not high and self._until_ns(place) > not_before_ns:
-                return max(event.time_ns, not_before_ns)
+                return max(self._times[place], not_before_ns)
         return None
 
     def _until_ns(self, place: int) -> int:
         """Until when this sample is the last one."""
         return self._times[place + 1] if place + 1 < len(self._times) else FOREVER
-
-    def _between(self, from_ns: int, to_ns: int) -> Sequence[Event]:
-        return self._events[bisect_left(self._times, from_ns) : bisect_right(self._times, to_ns)]

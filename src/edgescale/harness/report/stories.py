@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from edgescale.harness.checkers import Finding, Verdict
 from edgescale.harness.history import History
 from edgescale.harness.report.markup import Html, element, short
+from edgescale.harness.report.parts import scrolling
 from edgescale.harness.timeline import story_of, timeline
 
-TOLD_MAX, LINES_MAX, REQUEST_LINES_MAX = 6, 250, 80
+TOLD_MAX, LINES_MAX, REQUEST_LINES_MAX, LINE_MAX = 6, 250, 80, 160
 REQUESTS_TOLD_MAX = 4
 
 
@@ -67,8 +68,9 @@ def request_story(history: History, request_id: str, sentence: str) -> Html:
 def lines(text: str, lines_max: int) -> Html:
     """A text as it stands, in a box that scrolls by itself."""
     whole = text.rstrip("\n").split("\n")
+    cut = (short(line, LINE_MAX) for line in whole[:lines_max])
     more = [f"… {len(whole) - lines_max:,} more lines"] if len(whole) > lines_max else []
-    return element("pre", "\n".join([*whole[:lines_max], *more]), class_="scroll", tabindex=0)
+    return scrolling(element("pre", "\n".join([*cut, *more])), label="Story")
 
 
 def _chosen(findings: Sequence[Finding]) -> Sequence[Finding]:

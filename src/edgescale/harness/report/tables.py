@@ -1,6 +1,6 @@
 """What is told in tables: recovery times, requests that were lost, doubled or recovered, markers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from edgescale.harness.checkers import Verdict
 from edgescale.harness.history import NS_PER_MS, History
@@ -8,25 +8,17 @@ from edgescale.harness.markers import MARKERS
 from edgescale.harness.report.disturbances import disturbances
 from edgescale.harness.report.fates import DOUBLED, LOST, Recovered, Rules, found, recovered
 from edgescale.harness.report.markup import Html, element, first, joined, percent, short
+from edgescale.harness.report.parts import note, table
 from edgescale.harness.report.recovery import Recovery, recoveries
 from edgescale.harness.report.stories import findings_of, request_story
 from edgescale.harness.report.units import duration, moment, times
 
 ROWS_MAX, DISTURBANCES_MAX, BESIDE_MAX, ID_MAX, HOW_MAX = 25, 60, 6, 60, 4
-# Heads of columns that are set to the right.
-NUMBERS = dict.fromkeys(("normal after", "from", "lasted", "after"), "number")
 STATES: Mapping[str, str] = {
     "never": "not before the run ended",
     "nobody asked": "nobody waited for a task any more",
     "not healed": "it did not end",
 }
-
-
-def table(head: Sequence[str], rows: Iterable[Html], *, class_: str) -> Html:
-    """A table in a box that scrolls by itself."""
-    heads = element("tr", *(element("th", name, scope="col", class_=NUMBERS.get(name)) for name in head))
-    whole = element("table", element("thead", heads), element("tbody", *rows), class_=class_)
-    return element("div", whole, class_="scroll", tabindex=0)
 
 
 def recovery(history: History) -> Html:
@@ -38,8 +30,9 @@ def recovery(history: History) -> Html:
     scale_ns = max([bound_ns, *(item.took_ns or 0 for item in measured)])
     shown = _worst(measured)
     rows = (_recovery(item, bound_ns, scale_ns) for item in shown)
-    left = len(history.view(disturbances)) - len(shown)
-    more = [note(f"{times(left, 'more disturbance')}, none of which took longer.")] if left else []
+    hidden, beyond = len(measured) - len(shown), len(history.view(disturbances)) - len(measured)
+    more = [note(f"{times(hidden, 'more disturbance')}, after none of which it took longer.")] if hidden else []
+    more += [note(f"{times(beyond, 'later disturbance')} not measured.")] if beyond else []
     definition = (
         "From the end of a disturbance (healed, ready again, serving again; at once where data was lost) to the first "
         "moment at which somebody who waited for a task has been told, since then, how it ended, and no lane's last "
@@ -48,7 +41,7 @@ def recovery(history: History) -> Html:
         "within which P8 wants every service to consume again in calm time."
     )
     head = ("", "what", "normal after", "", "from", "lasted", "others in force")
-    return joined([note(definition), table(head, rows, class_="recoveries"), *more])
+    return joined([note(definition), table(head, rows, class_="recoveries", label="Recovery times"), *more])
 
 
 def _worst(measured: Sequence[Recovery]) -> Sequence[Recovery]:
@@ -87,17 +80,19 @@ def fates(history: History, verdicts: Sequence[Verdict]) -> Html:
     return joined(
         [
             element("h3", "Lost"),
-            _wrong(history, verdicts, LOST, "Nothing that was accepted was lost."),
+            _wrong(history, verdicts, LOST, "Requests that were lost", "Nothing was lost that had to be kept."),
             *_gone(verdicts),
             element("h3", "Doubled"),
-            _wrong(history, verdicts, DOUBLED, "Nobody saw two results of one request."),
+            _wrong(
+                history, verdicts, DOUBLED, "Requests that had two results", "Nobody saw two results of one request."
+            ),
             element("h3", "Recovered"),
             _recovered(history.view(recovered), history),
         ]
     )
 
 
-def _wrong(history: History, verdicts: Sequence[Verdict], rules: Rules, none: str) -> Html:
+def _wrong(history: History, verdicts: Sequence[Verdict], rules: Rules, label: str, none: str) -> Html:
     """The requests of the findings of these rules."""
     findings = found(verdicts, rules)
     if not findings:
@@ -114,7 +109,7 @@ def _wrong(history: History, verdicts: Sequence[Verdict], rules: Rules, none: st
     left = [times(len(rows) - ROWS_MAX, "more request")] if len(rows) > ROWS_MAX else []
     left += [f"{times(unheard, 'violation')} of the same promises beyond those that a checker keeps"] if unheard else []
     more = [note(f"Not shown: {'; '.join(left)}.")] if left else []
-    return joined([table(("request", "what is wrong", "rule"), drawn, class_="fates"), *more])
+    return joined([table(("request", "what is wrong", "rule"), drawn, class_="fates", label=label), *more])
 
 
 def _gone(verdicts: Sequence[Verdict]) -> Sequence[Html]:
@@ -143,7 +138,8 @@ def _recovered(items: Sequence[Recovered], history: History) -> Html:
         "Tasks that were done although their worker lost them, or their caller was told nothing certain. The time is "
         "from the first submission to the stored result."
     )
-    return joined([told, table(("request", "what went wrong", "ended", "after"), drawn, class_="fates"), *more])
+    head = ("request", "what went wrong", "ended", "after")
+    return joined([told, table(head, drawn, class_="fates", label="Requests that were recovered"), *more])
 
 
 def _how(sentences: Sequence[str]) -> str:
@@ -154,11 +150,6 @@ def _how(sentences: Sequence[str]) -> str:
 def _row(request_id: str, told: Html, *cells: Html) -> Html:
     name = element("th", element("code", short(request_id, ID_MAX)), scope="row")
     return element("tr", name, element("td", told), *cells)
-
-
-def note(text: str) -> Html:
-    """A sentence beside the point."""
-    return element("p", text, class_="note")
 
 
 def markers(counts: Mapping[str, int]) -> Html:

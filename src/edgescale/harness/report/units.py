@@ -5,6 +5,7 @@ from collections.abc import Sequence
 US, MS, S = 1_000, 1_000_000, 1_000_000_000
 MINUTE, HOUR = 60 * S, 3_600 * S
 STEPS = (1, 2, 5)
+CLOCK = [*(seconds * S for seconds in (10, 20, 30)), *(minutes * MINUTE for minutes in (1, 2, 5, 10, 15, 30, 60))]
 
 
 def duration(time_ns: int) -> str:
@@ -26,9 +27,15 @@ def moment(time_ns: int) -> str:
     return f"{time_ns // MINUTE}:{time_ns % MINUTE / S:06.3f}"
 
 
-def tick(time_ns: int, step_ns: int) -> str:
-    """A label of an axis of time."""
-    if time_ns >= 2 * MINUTE or step_ns >= MINUTE:
+def tick(time_ns: int, step_ns: int, whole_ns: int) -> str:
+    """A label of an axis of time.
+
+    Args:
+        time_ns: that is named.
+        step_ns: between two labels.
+        whole_ns: of the axis, so that all its labels are alike.
+    """
+    if step_ns >= S and whole_ns >= 2 * MINUTE:
         return f"{time_ns // MINUTE}:{time_ns % MINUTE // S:02}"
     digits = 0 if step_ns % S == 0 else 1 if step_ns % (S // 10) == 0 else 3
     return f"{time_ns / S:.{digits}f} s"
@@ -47,6 +54,14 @@ def step_of(whole: float, parts_max: int) -> int:
             if whole <= digit * power * parts_max:
                 return digit * power
         power *= 10
+
+
+def clock_step(whole_ns: int, parts_max: int) -> int:
+    """As `step_of`, for an axis of time: from half a minute on as clocks go."""
+    if 2 * whole_ns <= CLOCK[0] * parts_max:
+        return step_of(whole_ns, parts_max)
+    hours = step_of(whole_ns / HOUR, parts_max) * HOUR
+    return next((step for step in CLOCK if whole_ns <= step * parts_max), hours)
 
 
 def rank(ordered: Sequence[int], share: float) -> int:
