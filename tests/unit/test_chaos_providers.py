@@ -1,7 +1,10 @@
 """Which provider is meant, what each can do, and what is told where it cannot be had."""
 
+import asyncio
 import re
 import shutil
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -99,7 +102,7 @@ async def test_what_is_asked_for_by_name_is_taken() -> None:
 
 
 def test_without_testcontainers_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "edgescale.harness.chaos.docker", None)
+    monkeypatch.setitem(sys.modules, "edgescale.harness.chaos.docker", None)
     with pytest.raises(ConfigError, match=r"pip install edgescale\[chaos\], or use --provider native"):
         providers.docker_provider()
 
@@ -107,7 +110,7 @@ def test_without_testcontainers_the_remedy_is_told(monkeypatch: pytest.MonkeyPat
 async def test_without_testcontainers_docker_is_taken_to_be_there_where_there_is_a_trace_of_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "edgescale.harness.chaos.docker", None)
+    monkeypatch.setitem(sys.modules, "edgescale.harness.chaos.docker", None)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(providers, "_SOCKET", tmp_path / "docker.sock")
     monkeypatch.delenv("DOCKER_HOST", raising=False)
@@ -121,6 +124,25 @@ async def test_an_engine_that_cannot_be_reached_is_told_with_the_remedy(monkeypa
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     with pytest.raises(ConfigError, match=r"no Docker engine is reachable .*start one, or use --provider native"):
         await providers.docker_provider().__aenter__()
+
+
+async def test_who_is_cancelled_waits_for_what_a_thread_is_making() -> None:
+    docker = pytest.importorskip("edgescale.harness.chaos.docker", reason="the extra `chaos` is not installed")
+    loop, began, go_on, made = asyncio.get_running_loop(), asyncio.Event(), threading.Event(), []
+
+    def make() -> None:
+        loop.call_soon_threadsafe(began.set)
+        made.append(go_on.wait(60))
+
+    making = asyncio.create_task(docker._in_a_thread(make))
+    await began.wait()
+    making.cancel()
+    await asyncio.wait([making], timeout=0)
+    assert not making.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await making
+    assert made == [True]
 
 
 def test_a_machine_without_server_programs_is_told_both_remedies(monkeypatch: pytest.MonkeyPatch) -> None:
