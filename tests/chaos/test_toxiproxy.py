@@ -205,9 +205,9 @@ async def test_a_version_that_is_too_old_is_refused(
 
     monkeypatch.setattr(toxiproxy._consumer, "get", lambda _: Answer)
     if fits:
-        assert version in await toxiproxy.version()
+        assert await toxiproxy.version() == version.replace("git", "unknown")
         return
-    with pytest.raises(ConfigError, match=r"toxiproxy: 2.6 or later is needed, and this is"):
+    with pytest.raises(ConfigError, match=rf"toxiproxy: 2.6 or later is needed, and this is {version}"):
         await toxiproxy.version()
 
 
