@@ -19,7 +19,7 @@ from edgescale.harness.chaos.toxic import Direction
 
 _READ_BYTES = 64 * 1024
 # Pieces that wait beyond this keep whoever sends waiting; a single one may be larger.
-_WAITING_BYTES_MAX = 4 * 1024 * 1024
+WAITING_BYTES_MAX = 4 * 1024 * 1024
 _LINGER_OFF = struct.pack("ii", 1, 0)
 
 
@@ -92,7 +92,7 @@ class _Way:
         self._source = source
         self._sink = sink
         self._follower = Follower(dialogue, requests=direction == "upstream") if dialogue is not None else None
-        self._waiting = _Queue()
+        self._waiting = Waiting()
         self._now_s = asyncio.get_running_loop().time
 
     def _effects(self) -> list[Effect[Any]]:
@@ -150,7 +150,7 @@ class _Way:
                 await effect.pause(step)
 
 
-class _Queue:
+class Waiting:
     """Pieces that wait, in order; who has too many bytes waiting must wait, too."""
 
     def __init__(self) -> None:
@@ -161,7 +161,7 @@ class _Queue:
     async def put(self, piece: Piece) -> None:
         """Add the last."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._bytes < _WAITING_BYTES_MAX)
+            await self._changed.wait_for(lambda: self._bytes < WAITING_BYTES_MAX)
             self._pieces.append(piece)
             self._bytes += len(piece.data)
             self._changed.notify_all()

@@ -32,8 +32,6 @@ except ImportError as error:
 T = TypeVar("T")
 # Before that, proxies and toxics could not be changed by PATCH.
 _VERSION_MIN = (2, 6)
-# Not by way of what HTTP_PROXY names. Source: requests, Session.merge_environment_settings.
-_DIRECT: Any = {"http": None}
 _SERVER: ContextVar[Any] = ContextVar("_SERVER", default=library.APIConsumer)
 
 
@@ -62,21 +60,29 @@ class _Consumer(library.APIConsumer):  # type: ignore[misc] # the library is unt
 
     @classmethod
     def get(cls, url: str, params: Any = None, **options: Any) -> Any:
-        return _checked(super().get(url, params, timeout=cls.timeout_s, proxies=_DIRECT, **options))
+        return _checked(super().get(url, params, timeout=cls.timeout_s, proxies=_direct(), **options))
 
     @classmethod
     def post(cls, url: str, data: Any = None, json: Any = None, **options: Any) -> Any:
-        return _checked(super().post(url, data, json, timeout=cls.timeout_s, proxies=_DIRECT, **options))
+        return _checked(super().post(url, data, json, timeout=cls.timeout_s, proxies=_direct(), **options))
 
     @classmethod
     def delete(cls, url: str, **options: Any) -> Any:
-        return _checked(super().delete(url, timeout=cls.timeout_s, proxies=_DIRECT, **options))
+        return _checked(super().delete(url, timeout=cls.timeout_s, proxies=_direct(), **options))
 
     @classmethod
     def patch(cls, url: str, body: Any) -> Any:
         endpoint = f"http://{cls.host}:{cls.port}{url}"
-        response = requests.patch(endpoint, json=body, timeout=cls.timeout_s, proxies=_DIRECT)
+        response = requests.patch(endpoint, json=body, timeout=cls.timeout_s, proxies=_direct())
         return _checked(library.validate_response(response))
+
+
+def _direct() -> Any:
+    """Not by way of what HTTP_PROXY and ALL_PROXY name. Anew each time, for the rest of the environment is put in.
+
+    Source: requests, Session.merge_environment_settings.
+    """
+    return {"http": None, "all": None}
 
 
 def _checked(response: Any) -> Any:
@@ -107,16 +113,18 @@ class ToxiproxyApi:
         self._library = Toxiproxy()
 
     async def version(self) -> str:
-        """Of the server; that of one that was built from source may be a word.
+        """Of the server, such as `2.12.0`; `unknown` where it was built from source and does not know.
 
         Raises:
             ConfigError: it is too old.
         """
-        found = await self._call(lambda: str(self._consumer.get("/version").text))
-        number = re.search(r'"(\d+)\.(\d+)[^"]*"', found)
-        if number is not None and (int(number[1]), int(number[2])) < _VERSION_MIN:
-            raise ConfigError(f"toxiproxy: 2.6 or later is needed, and this is {found.strip()}")
-        return found.strip()
+        said = await self._call(lambda: str(self._consumer.get("/version").text))
+        number = re.search(r"(\d+)\.(\d+)[.\w-]*", said)
+        if number is None:
+            return "unknown"
+        if (int(number[1]), int(number[2])) < _VERSION_MIN:
+            raise ConfigError(f"toxiproxy: 2.6 or later is needed, and this is {number[0]}")
+        return number[0]
 
     async def create(self, name: str, *, listen: str, upstream: str) -> str:
         """Make a proxy.

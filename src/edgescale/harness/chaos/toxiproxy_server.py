@@ -5,7 +5,7 @@ import os
 import shutil
 import sysconfig
 import tempfile
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -87,17 +87,7 @@ async def toxiproxy_served(log_path: Path) -> AsyncIterator[ToxiproxyApi]:
     """
     program, port = await toxiproxy_program(), free_port()
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    with log_path.open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            program,
-            *("-host", LOOPBACK, "-port", str(port)),
-            stdin=DEVNULL,
-            stdout=log,
-            stderr=log,
-            preexec_fn=end_with_parent,
-            # Ctrl-C at a terminal goes to the whole session; faults must heal in good order.
-            start_new_session=True,
-        )
+    process = await _started(program, port, log_path)
     try:
         api = ToxiproxyApi(f"http://{LOOPBACK}:{port}")
         if not await _answers(api, process):
@@ -109,7 +99,24 @@ async def toxiproxy_served(log_path: Path) -> AsyncIterator[ToxiproxyApi]:
         await process.wait()
 
 
-async def _answers(api: ToxiproxyApi, process: asyncio.subprocess.Process) -> bool:
+async def _started(program: Path, port: int, log_path: Path) -> Process:
+    with log_path.open("wb") as log:
+        try:
+            return await asyncio.create_subprocess_exec(
+                program,
+                *("-host", LOOPBACK, "-port", str(port)),
+                stdin=DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=end_with_parent,
+                # Ctrl-C at a terminal goes to the whole session; faults must heal in good order.
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ConfigError(f"toxiproxy: cannot run {program}: {error.strerror}") from error
+
+
+async def _answers(api: ToxiproxyApi, process: Process) -> bool:
     """True once it answers, False when it has ended instead, or its time is over."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_READY_TIMEOUT_S):
