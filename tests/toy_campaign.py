@@ -3,15 +3,10 @@
 import os
 import signal
 import time
-from dataclasses import replace
 
 from edgescale.harness.campaign.result import Job, Offence, Result, ruined, seed_of
-from edgescale.harness.checkers import judge
-from edgescale.harness.markers import hits
 from edgescale.harness.mutants import Mutant
 from edgescale.harness.plan import Plan
-from edgescale.harness.simulation.run import Run
-from tests.support_history import Story
 
 DEADLY, DEAD_HOST, SILENT, BROKEN, UNSURE, FOREVER = 13, 14, 15, 17, 19, 99
 
@@ -44,17 +39,6 @@ def work(job: Job, mutant: str = "") -> Result:
     )
 
 
-def look(job: Job, mutant: str = "") -> Result:
-    """As `work`, with a run of one request; the history of a bad one breaks P2."""
-    result = work(job, mutant)
-    story = Story().cast().task("r1")
-    if not result.good:
-        story.fetch("r1", result_digest="another")
-    history = story.final("r1").history()
-    plan = Plan(job) if isinstance(job, int) else job
-    return replace(result, run=Run(plan, history, judge(history), hits(history), "", 1, 1.0, 0.1, 1, ""))
-
-
 def bad(job: Job, offence: Offence, outcome: str = "invalid") -> Result:
     plan = Plan(job) if isinstance(job, int) else job
     return Result(
@@ -66,11 +50,6 @@ def bad(job: Job, offence: Offence, outcome: str = "invalid") -> Result:
         cpu_s=0.5,
         trace=f"trace of {seed_of(job)}",
     )
-
-
-def good_now(job: Job, _mutant: str = "") -> Result:
-    """Good, whatever it was."""
-    return replace(look(1), seed=seed_of(job))
 
 
 def dreaming(job: Job, _mutant: str = "") -> Result:

@@ -16,7 +16,7 @@ from edgescale.harness.chaos.toxics import Latency, Refused
 from edgescale.harness.chaos.toxiproxy import ToxiproxyLinks
 from edgescale.harness.chaos.toxiproxy_api import ToxiproxyApi
 from edgescale.harness.chaos.toxiproxy_server import toxiproxy_served
-from edgescale.local.child import LOOPBACK, lasting_port
+from edgescale.local.child import LOOPBACK, free_port
 from tests.chaos.linked import LONG_MS, linked, raw
 from tests.servers import Server
 
@@ -25,7 +25,7 @@ UPSTREAM = f"{LOOPBACK}:1"
 
 
 def anywhere() -> str:
-    return f"{LOOPBACK}:{lasting_port()}"
+    return f"{LOOPBACK}:{free_port()}"
 
 
 @asynccontextmanager

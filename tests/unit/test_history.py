@@ -1,6 +1,7 @@
 """Histories: what is written is read again, and what is no history is not taken for one."""
 
 import json
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,13 @@ def test_a_view_is_made_once() -> None:
         return len(made)
 
     assert (history.view(view), history.view(view)) == (1, 1)
+
+
+def test_another_process_is_given_the_events_and_makes_its_own_views() -> None:
+    history = History.parse(lines(HEADER, EVENT))
+    assert history.view(lambda seen: len(seen.events)) == 1
+
+    assert pickle.loads(pickle.dumps(history)) == history  # noqa: S301 - our own
 
 
 def test_fields_of_another_type_count_as_left_out() -> None:

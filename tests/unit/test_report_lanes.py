@@ -5,7 +5,9 @@ from collections import Counter
 import pytest
 
 from edgescale.harness.history import NS_PER_MS
-from edgescale.harness.report.lanes import CLIENTS, LANES_MAX, OTHERS, REQUESTS_MAX, ROWS_MAX, Bar, Lanes, lanes
+from edgescale.harness.report.lane_bars import Bar
+from edgescale.harness.report.lane_rows import ROWS_MAX, rows_of
+from edgescale.harness.report.lanes import BANDS_MAX, CLIENTS, LANES_MAX, OTHERS, REQUESTS_MAX, Lanes, lanes
 from edgescale.harness.report.lanes_drawn import _by_lane, _tracked
 from tests.support_history import ONE, TWO, Story
 
@@ -140,20 +142,33 @@ def test_of_many_requests_the_first_are_shown_and_the_others_counted() -> None:
         story.task(f"r{number}")
     of = picture(story, *(f"r{number}" for number in range(9)))
 
-    assert of.left_out == 9 - REQUESTS_MAX
+    assert of.requests_left_out == 9 - REQUESTS_MAX
     assert {row.event.request_id for row in of.rows if row.event} == {"r0", "r1", "r2", "r3"}
 
 
-def test_a_long_story_is_cut() -> None:
+def test_a_long_story_is_cut_and_says_so() -> None:
     story = Story().cast().submit("r1").accept("r1")
     for number in range(2_000):
         story.after(number % 50).tell(f"worker-{number % 2}#1", "effect", "r1", attempt=1)
+    events = story.history().about("r1")
 
     assert len(picture(story).rows) <= ROWS_MAX
+    everything = rows_of(events, [event.index for event in events], ())
+    assert len(everything) == ROWS_MAX
+    assert everything[-1].pause == f"and {len(events) - ROWS_MAX + 1:,} more events"
+
+
+def test_of_many_disturbances_the_first_are_drawn_and_the_others_counted() -> None:
+    story = Story().cast().submit("r1").accept("r1")
+    for _ in range(BANDS_MAX + 3):
+        story.fault("slow", "redis").heal()
+    of = picture(story.answer("r1"))
+
+    assert (len(of.bands), of.bands_left_out) == (BANDS_MAX, 3)
 
 
 def test_of_nothing_nothing_is_drawn() -> None:
-    assert picture(Story().cast(), "stranger") == Lanes([], [], [], [], 0, {})
+    assert picture(Story().cast(), "stranger") == Lanes([], [], [], [], {}, 0, 0)
 
 
 def test_the_rows_are_in_the_order_of_time() -> None:

@@ -22,6 +22,7 @@ from edgescale.harness.campaign.result import Work
 from edgescale.harness.plan import Plan
 from edgescale.harness.regressions import Regression
 from tests import toy_campaign as toy
+from tests import toy_looks
 
 
 @dataclass
@@ -42,7 +43,7 @@ class Command:
         self._monkeypatch = monkeypatch
         self._capfd = capfd
         self.work(toy.work)
-        self._monkeypatch.setattr(campaign_asked, "look", toy.look)
+        self._monkeypatch.setattr(campaign_asked, "look", toy_looks.look)
 
     def work(self, work: Work) -> None:
         self._monkeypatch.setattr(campaign_asked, "work", work)
@@ -303,11 +304,18 @@ def test_a_run_that_cannot_be_run_again_has_a_page_that_says_so(simulate: Comman
     )
 
 
+def test_the_page_of_a_run_that_depends_on_its_process_does_not_call_it_good(simulate: Command) -> None:
+    simulate.work(toy.dreaming)
+    simulate("--seeds", 3, "--twice", "--page", "page.html")
+
+    assert paged("3 of 3 runs left another trace when they were run again. Seed 0 is the first of them.")
+
+
 def test_a_failure_that_is_none_when_it_is_run_again_is_told(
     simulate: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(campaign_asked, "find", lambda name: name)
-    simulate.look(toy.good_now)
+    simulate.look(toy_looks.good_now)
     simulate("--seeds", 1, "--from", toy.BROKEN, "--no-shrink", "--mutant", "broken_door", "--page", "page.html")
 
     assert paged("Run again for this page, it was good: it depends on something", "mutant broken_door")

@@ -37,7 +37,9 @@ class Shown:
 def choose(
     jobs: Sequence[Job], plan_path: Path | None, ledger: Ledger, small: Sequence[Counterexample]
 ) -> Shown | None:
-    """The first failing run, made small where it was; where all are good, the last one. None where nothing ran.
+    """The first failing run, made small where it was; the first one whose trace differed; or the last one.
+
+    None where nothing ran.
 
     Args:
         jobs: of the campaign.
@@ -51,8 +53,13 @@ def choose(
     failures = ledger.failures()
     if failures:
         return _failing(ran, plan_path, ledger, small)
-    job = ran[-1]
-    note = f"{_named(job)} is the last of {len(ran):,} runs, all of which were good." if len(ran) > 1 else ""
+    if ledger.unlike:
+        job = next(job for job in ran if seed_of(job) == min(ledger.unlike))
+        many = f"{len(ledger.unlike):,} of {ledger.twice:,} runs left another trace when they were run again"
+        note = f"{many}. {_named(job)} is the first of them."
+    else:
+        job = ran[-1]
+        note = f"{_named(job)} is the last of {len(ran):,} runs, all of which were good." if len(ran) > 1 else ""
     return _shown(job, plan_path, ledger.mutant, note, bad=False)
 
 

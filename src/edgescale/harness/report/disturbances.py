@@ -8,6 +8,7 @@ from edgescale.harness.checkers.faults import EVERYBODY, Kind, Window, windows
 from edgescale.harness.checkers.spans import FOREVER, Span, Unrest
 from edgescale.harness.history import NS_PER_MS, Event, History
 from edgescale.harness.report.markup import short
+from edgescale.harness.report.units import duration, moment
 
 LABEL_MAX = 48
 # What tells bands of the same colour apart is their name; colours say whom it befell.
@@ -88,6 +89,15 @@ def disturbances(history: History) -> Sequence[Disturbance]:
 def calm_broken(found: Iterable[Disturbance], group: Group) -> Sequence[Span]:
     """When any of a group was in force, as few spans as possible."""
     return Unrest(item.span for item in found if item.group == group).spans
+
+
+def told(item: Disturbance) -> str:
+    """One disturbance as a sentence."""
+    length_ns = item.span.end_ns - item.span.start_ns
+    if not length_ns:
+        return f"{item.number}: {item.label} at {moment(item.span.start_ns)}"
+    until = f"until {moment(item.span.end_ns)}, for {duration(length_ns)}" if item.healed else "until the end"
+    return f"{item.number}: {item.label} from {moment(item.span.start_ns)} {until}"
 
 
 def _end_ns(window: Window, event: Event) -> int:

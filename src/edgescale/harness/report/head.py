@@ -73,7 +73,7 @@ def _facts(history: History, about: About) -> Sequence[tuple[str, str]]:
         ("commit", header.commit or "unknown"),
         ("lasted", duration(history.end_ns)),
         ("events", f"{len(history.events):,}"),
-        ("plan", header.plan),
+        ("plan digest", header.plan),
         *about.used.items(),
         ("versions", versions),
     ]

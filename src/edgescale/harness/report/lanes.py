@@ -4,70 +4,22 @@ Time runs downwards. Every event has a row of its own, so that nothing lies upon
 once; long pauses and what is left out have a row that says so. A lane is one participant, whatever its incarnation.
 """
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from edgescale.harness.checkers.calls import CLIENT_OPERATIONS, Call, paired
-from edgescale.harness.checkers.entries import Delivery, Entries
+from edgescale.harness.checkers.calls import paired
 from edgescale.harness.checkers.faults import Lives
 from edgescale.harness.checkers.spans import Span
 from edgescale.harness.history import Event, History
 from edgescale.harness.report.disturbances import Disturbance, disturbances
-from edgescale.harness.report.units import duration, times
+from edgescale.harness.report.lane_bars import Bar, calls, deliveries
+from edgescale.harness.report.lane_rows import NOWHERE, Places, Row, rows_of
 from edgescale.harness.timeline import in_order, with_fate
-from edgescale.harness.timeline_lines import chosen
 
-REQUESTS_MAX, ROWS_MAX, LANES_MAX, CLIENTS_MAX = 4, 160, 14, 4
-# A pause that takes so much of the whole story gets a row.
-PAUSE_SHARE = 1 / 20
-NOWHERE = -1
+REQUESTS_MAX, LANES_MAX, CLIENTS_MAX, BANDS_MAX = 4, 14, 4, 24
 # From the outside to the inside; who is none of these comes after them.
 ORDER = ("client", "gateway", "ingestion", "redis", "worker", "probe", "nemesis")
 NEMESIS, CLIENTS, OTHERS = "nemesis", "clients", "others"
-CALLS = (*CLIENT_OPERATIONS, "handle", "settle", "renew", "give_back")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the picture.
-
-    Attributes:
-        event: that happened; None for a pause.
-        start: the beginning of the call that the event ends.
-        pause: what is said of a pause.
-        marked: it is one of those that cannot stand together.
-        befallen: it befell somebody.
-    """
-
-    event: Event | None = None
-    start: Event | None = None
-    pause: str = ""
-    marked: bool = False
-    befallen: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """What lasted: a call, or an entry in the hands of a worker.
-
-    Attributes:
-        lane: its place among the lanes.
-        kind: the operation, or "delivery".
-        start, end: in rows; an end that is not in the picture is that of the picture.
-        outcome: phase of the end; "open" without one.
-        text: what it was.
-        starts, ends: the rows of the events that began and ended it; NOWHERE for one without a row.
-    """
-
-    lane: int
-    kind: str
-    start: float
-    end: float
-    outcome: str
-    text: str
-    starts: int = NOWHERE
-    ends: int = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +48,16 @@ class Lanes:
         names: of the lanes, from left to right.
         lane_of: an actor's place among them.
         rows, bars, bands: what is in them.
-        left_out: requests that are not shown.
+        requests_left_out, bands_left_out: how many are not shown.
     """
 
     names: Sequence[str]
     rows: Sequence[Row]
     bars: Sequence[Bar]
     bands: Sequence[Band]
-    left_out: int
-    lane_of: Mapping[str, int] = field(default_factory=dict)
+    lane_of: Mapping[str, int]
+    requests_left_out: int
+    bands_left_out: int
 
 
 def lanes(history: History, request_ids: Sequence[str], marked: Collection[int] = ()) -> Lanes:
@@ -124,12 +77,13 @@ def lanes(history: History, request_ids: Sequence[str], marked: Collection[int] 
     concerned = _concerning(history, told)
     actors = [*(event.name for event in told), *([NEMESIS] if concerned else [])]
     names, lane_of = _names(list(dict.fromkeys(actors)))
-    rows = _rows(_worth_a_row(told, concerned, marked), marked, befallen)
-    places = _Places(rows)
+    rows = rows_of(_worth_a_row(told, concerned, marked), marked, befallen)
+    places = Places(rows)
     crashes = history.view(Lives).crashes
-    bars = [*_calls(told, crashes, places, lane_of), *_deliveries(history, drawn, places, lane_of)]
-    bands = [_band(item, places, lane_of) for item in concerned]
-    return Lanes(names, rows, bars, bands, len(request_ids) - len(drawn), lane_of)
+    bars = [*calls(told, crashes, places, lane_of), *deliveries(history, drawn, places, lane_of)]
+    bands = [_band(item, places, lane_of) for item in concerned[:BANDS_MAX]]
+    left_out = len(request_ids) - len(drawn), len(concerned) - len(bands)
+    return Lanes(names, rows, bars, bands, lane_of, *left_out)
 
 
 def _concerning(history: History, told: Sequence[Event]) -> Sequence[Disturbance]:
@@ -182,110 +136,7 @@ def _worth_a_row(told: Sequence[Event], concerned: Iterable[Disturbance], marked
     return in_order([*(event for event in told if event.index in marked or event.index not in granted), *begun])
 
 
-def _rows(events: Sequence[Event], marked: Collection[int], befallen: Collection[int]) -> Sequence[Row]:
-    if not events:
-        return []
-    begun = {(event.actor, event.call): event for event in events if event.phase == "invoke"}
-    pause_ns = (events[-1].time_ns - events[0].time_ns) * PAUSE_SHARE
-    rows: list[Row] = []
-    before = events[0]
-    for event, left_out in chosen(events, marked):
-        waited_ns = event.time_ns - before.time_ns
-        pauses = [f"{duration(waited_ns)} later"] if waited_ns > pause_ns else []
-        pauses += [f"{times(left_out, 'event')} left out"] if left_out else []
-        if pauses:
-            rows.append(Row(pause=", ".join(pauses)))
-        start = begun.get((event.actor, event.call)) if event.call is not None and event.phase != "invoke" else None
-        rows.append(Row(event, start, "", event.index in marked, event.index in befallen or event.operation == "fault"))
-        before = event
-    return rows[:ROWS_MAX]
-
-
-class _Places:
-    """Where in the rows something was that may have no row."""
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        shown = [(row.event, place) for place, row in enumerate(rows) if row.event is not None]
-        self._events = [event for event, _ in shown]
-        self._places = [place for _, place in shown]
-        self._indices = [event.index for event in self._events]
-        self._times = [event.time_ns for event in self._events]
-        self.last = float(len(rows))
-
-    def of(self, event: Event) -> float:
-        """The middle of the event's row, or between the rows of its neighbours."""
-        at = bisect_left(self._indices, event.index)
-        if at < len(self._indices) and self._indices[at] == event.index:
-            return self._places[at] + 0.5
-        return self._between(at)
-
-    def at(self, time_ns: int) -> float:
-        """Between what was before and what was after."""
-        return self._between(bisect_right(self._times, time_ns))
-
-    def _between(self, at: int) -> float:
-        if at == 0:
-            return 0.0
-        if at == len(self._places):
-            return self.last
-        return (self._places[at - 1] + self._places[at] + 1) / 2
-
-    def has(self, event: Event | None) -> int:
-        """The event's row, NOWHERE for one without."""
-        if event is None:
-            return NOWHERE
-        at = bisect_left(self._indices, event.index)
-        found = at < len(self._indices) and self._indices[at] == event.index
-        return self._places[at] if found else NOWHERE
-
-
-def _calls(
-    told: Sequence[Event], crashes: Mapping[str, Event], places: _Places, lane_of: Mapping[str, int]
-) -> Iterable[Bar]:
-    for call in paired(event for event in told if event.operation in CALLS and event.call is not None):
-        starts, ends = places.has(call.start), places.has(call.end)
-        if max(starts, ends) > NOWHERE:
-            last = call.end or crashes.get(call.start.actor)
-            end = places.last if last is None else places.of(last)
-            text = f"{call.start.operation} of {call.request_id} by {call.start.actor}: {_took(call)}"
-            lane = lane_of[call.start.name]
-            yield Bar(lane, call.start.operation, places.of(call.start), end, call.phase, text, starts, ends)
-
-
-def _took(call: Call) -> str:
-    if call.end is None:
-        return "it never ended"
-    return f"{call.phase} after {duration(call.end.time_ns - call.start.time_ns)}"
-
-
-def _deliveries(
-    history: History, request_ids: Collection[str], places: _Places, lane_of: Mapping[str, int]
-) -> Iterable[Bar]:
-    for entry in history.view(Entries):
-        if entry.request_id in request_ids:
-            for delivery in entry.deliveries:
-                if delivery.event.name in lane_of:
-                    yield _held(history, delivery, places, lane_of[delivery.event.name])
-
-
-def _held(history: History, delivery: Delivery, places: _Places, lane: int) -> Bar:
-    """From the delivery until its worker settled it, gave it back, learnt that it had lost it, or died with it."""
-    crash = history.view(Lives).crashes.get(delivery.actor)
-    ends = [
-        *((call.end, f"settled ({call.end.text('status') or call.phase})") for call in delivery.settles if call.end),
-        *((call.end, "given back") for call in delivery.returns if call.end),
-        *([(delivery.lost, "found to be lost")] if delivery.lost else []),
-        *([(crash, "lost with its worker")] if crash is not None else []),
-    ]
-    later = [(event, how) for event, how in ends if event.index > delivery.event.index]
-    end, how = min(later, key=lambda item: item[0].index, default=(None, "held to the end"))
-    what = f"{delivery.event.request_id} in the hands of {delivery.actor}, attempt {delivery.attempt}: {how}"
-    start = places.of(delivery.event)
-    stop = places.last if end is None else places.of(end)
-    return Bar(lane, "delivery", start, stop, "ok" if end else "open", what, places.has(delivery.event))
-
-
-def _band(item: Disturbance, places: _Places, lane_of: Mapping[str, int]) -> Band:
+def _band(item: Disturbance, places: Places, lane_of: Mapping[str, int]) -> Band:
     suffering = sorted({lane for name, lane in lane_of.items() if name != NEMESIS and item.befalls(name)})
     own = places.has(item.began)
     start = own + 0.5 if own > NOWHERE else places.at(item.span.start_ns)

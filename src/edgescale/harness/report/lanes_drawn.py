@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from edgescale.harness.history import NS_PER_MS, Event
-from edgescale.harness.report.lanes import NEMESIS, NOWHERE, Band, Bar, Lanes, Row
+from edgescale.harness.report.disturbances import told
+from edgescale.harness.report.lane_bars import Bar
+from edgescale.harness.report.lane_rows import NOWHERE, Row
+from edgescale.harness.report.lanes import NEMESIS, Band, Lanes
 from edgescale.harness.report.markup import Html, element, joined, number, short
 from edgescale.harness.report.parts import note, scrolling
-from edgescale.harness.report.plots import told
 from edgescale.harness.report.units import times
 from edgescale.harness.timeline_lines import what
 
@@ -63,8 +65,9 @@ def _legend(picture: Lanes) -> Html:
     bands = [
         element("li", element("i", class_=f"key band {band.item.group}"), told(band.item)) for band in picture.bands
     ]
-    more = times(picture.left_out, "more request") if picture.left_out else ""
-    left_out = [note(f"{more} that this is about would make it unreadable.")] if more else []
+    counts = ((picture.requests_left_out, "more request"), (picture.bands_left_out, "more disturbance"))
+    more = [times(count, kind) for count, kind in counts if count]
+    left_out = [note(f"Not drawn, as nothing could be told apart: {', '.join(more)}.")] if more else []
     return joined([keys, *([element("ul", *bands, class_="legend")] if bands else []), *left_out])
 
 

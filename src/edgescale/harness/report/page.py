@@ -82,7 +82,8 @@ def _over_time(history: History) -> Html:
         "when they ended: failed are those that were told of a task that did, unclear those that ended without an "
         f"answer. A lane shows the highest of its samples. {left_out(history)}"
     )
-    return joined([how, drawn(made, history.view(disturbances), split), tables_of_plots(made)])
+    linked = {item.after.number for item in history.view(tables.worst)}
+    return joined([how, drawn(made, history.view(disturbances), linked, split), tables_of_plots(made)])
 
 
 def _counterexample(history: History, violation: Violation) -> Html:

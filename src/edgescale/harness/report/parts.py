@@ -30,3 +30,10 @@ def scrolling(contents: Html, *, label: str) -> Html:
 def note(text: str) -> Html:
     """A sentence beside the point."""
     return element("p", text, class_="note")
+
+
+def legend_of(keys: Iterable[tuple[str, str]]) -> Html:
+    """Classes of the style sheet, and what they stand for."""
+    return element(
+        "ul", *(element("li", element("i", class_=f"key {key}"), text) for key, text in keys), class_="legend"
+    )

@@ -149,6 +149,7 @@ def _rates(counts: Rates, split: Buckets, found: Sequence[Disturbance]) -> Plot:
             + "".join(f", {values[bucket]:,} {name}" for name, values in ended.items() if values[bucket])
             for bucket in range(split.count)
         },
+        counted="calls in each step",
         head=("begun", *ended, "disturbed by"),
         rows=[
             (

@@ -1,6 +1,6 @@
 """What is told in tables: recovery times, requests that were lost, doubled or recovered, markers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from edgescale.harness.checkers import Verdict
 from edgescale.harness.history import NS_PER_MS, History
@@ -28,8 +28,9 @@ def recovery(history: History) -> Html:
         return element("p", "Nothing disturbed this run.")
     bound_ns = history.header.bounds.recovery_ms * NS_PER_MS
     scale_ns = max([bound_ns, *(item.took_ns or 0 for item in measured)])
-    shown = _worst(measured)
-    rows = (_recovery(item, bound_ns, scale_ns) for item in shown)
+    shown = history.view(worst)
+    numbers = {item.after.number for item in shown}
+    rows = (_recovery(item, bound_ns, scale_ns, numbers) for item in shown)
     hidden, beyond = len(measured) - len(shown), len(history.view(disturbances)) - len(measured)
     more = [note(f"{times(hidden, 'more disturbance')}, after none of which it took longer.")] if hidden else []
     more += [note(f"{times(beyond, 'later disturbance')} not measured.")] if beyond else []
@@ -44,20 +45,24 @@ def recovery(history: History) -> Html:
     return joined([note(definition), table(head, rows, class_="recoveries", label="Recovery times"), *more])
 
 
-def _worst(measured: Sequence[Recovery]) -> Sequence[Recovery]:
-    """The longest, in the order of their beginnings."""
+def worst(history: History) -> Sequence[Recovery]:
+    """A view: those that took longest, in the order of their beginnings."""
+    measured = history.view(recoveries)
     kept = sorted(measured, key=lambda item: (item.state == "normal", -(item.took_ns or 0)))[:DISTURBANCES_MAX]
     return sorted(kept, key=lambda item: item.after.number)
 
 
-def _recovery(item: Recovery, bound_ns: int, scale_ns: int) -> Html:
+def _recovery(item: Recovery, bound_ns: int, scale_ns: int, linked: Collection[int]) -> Html:
     after = item.after
     lasted_ns = after.span.end_ns - after.span.start_ns
     bar: list[Html] = []
     if item.took_ns is not None:
         bar = [element("i", class_=f"took {after.group}", style=f"width:{percent(item.took_ns / scale_ns)}")]
     bound = element("i", class_="bound", style=f"left:{percent(bound_ns / scale_ns)}")
-    beside = [element("a", str(number), href=f"#disturbance-{number}") for number in item.beside[:BESIDE_MAX]]
+    beside = [
+        element("a", str(number), href=f"#disturbance-{number}" if number in linked else None)
+        for number in item.beside[:BESIDE_MAX]
+    ]
     more = f" and {len(item.beside) - BESIDE_MAX} more" if len(item.beside) > BESIDE_MAX else ""
     return element(
         "tr",
