@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgescale.config import Settings
+from edgescale.harness.campaign.versions import commit_of, versions
 from edgescale.harness.header import Bounds, Header, Terms
 from edgescale.harness.plan import Plan
 
@@ -45,4 +46,4 @@ def header_of(plan: Plan, settings: Settings) -> Header:
         slots_max=settings.worker_slots_max,
         durability="none",
     )
-    return Header(seed=plan.seed, plan=plan.digest(), terms=terms, bounds=BOUNDS)
+    return Header(plan.seed, plan.digest(), commit_of(), versions(), terms, BOUNDS)
