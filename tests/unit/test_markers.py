@@ -105,6 +105,7 @@ SHOWN: dict[str, Callable[[], Story]] = {
     "reclaimed_from_sleeper": lambda: held().nemesis("pause", ONE).after(3_500).deliver("r1", TWO, attempt=2),
     "reclaimed_from_cut_off": lambda: held().fault("cut", "worker-1").after(3_500).deliver("r1", TWO, attempt=2),
     "reclaimed_unheard": lambda: queued().deliver("r1", TWO, attempt=2),
+    "heard_after_all": lambda: queued().deliver("r1", how="unheard"),
     "lane_waited": lambda: Story().cast().begin(ONE, "line", lane="text").end(ONE, "line"),
     "zombie_fenced": lambda: held().settling("r1").settled("r1", status="lost"),
     "race_lost": lambda: held().settling("r1").settled("r1", status="superseded"),
