@@ -61,8 +61,8 @@ PLOTS = """(areas) => areas.map((area) => {
   const chart = sides(area.parentElement.getBoundingClientRect());
   return {
     box: box, drawn: [e, f, e + a * wide, f + d * high], chart: [box[0], ...chart.slice(1)], shapes: shapes.length,
-    outside: shapes.filter(({ x, y, width, height }) => !width || x < 0 || y < 0 || x + width > wide || y + height > high)
-      .length,
+    outside: shapes.filter(({ x, y, width, height }) =>
+      !width || x < 0 || y < 0 || x + width > wide || y + height > high).length,
   };
 })"""
 # Pairs of texts that lie upon each other, where neighbours must not.
