@@ -50,6 +50,21 @@ CONTRASTS = """() => {
   }
   return told.sort((one, other) => one[0] - other[0]);
 }"""
+# Of each plot: its own box, that of its data's coordinates, that of its chart, and how many shapes are out of bounds.
+PLOTS = """(areas) => areas.map((area) => {
+  const sides = ({ left, top, right, bottom }) => [left, top, right, bottom];
+  const data = area.querySelector(".data");
+  const { a, d, e, f } = data.getScreenCTM();
+  const [, , wide, high] = data.getAttribute("viewBox").split(" ").map(Number);
+  const shapes = [...data.querySelectorAll("path")].map((path) => path.getBBox());
+  const box = sides(area.getBoundingClientRect());
+  const chart = sides(area.parentElement.getBoundingClientRect());
+  return {
+    box: box, drawn: [e, f, e + a * wide, f + d * high], chart: [box[0], ...chart.slice(1)], shapes: shapes.length,
+    outside: shapes.filter(({ x, y, width, height }) =>
+      !width || x < 0 || y < 0 || x + width > wide || y + height > high).length,
+  };
+})"""
 # Pairs of texts that lie upon each other, where neighbours must not.
 OVERLAPS = """() => {
   const groups = [".xs", ".ys", ".rows li", ".track", ".legend", ".facts", "nav", "thead tr"];
@@ -57,7 +72,11 @@ OVERLAPS = """() => {
   for (const group of groups.flatMap((selector) => [...document.querySelectorAll(selector)])) {
     const boxes = [...group.querySelectorAll(":scope > *, .bar > span")]
       .filter((node) => node.textContent.trim() && !node.matches(".bar"))
-      .map((node) => [node.getBoundingClientRect(), node.textContent]);
+      .map((node) => {
+        const text = document.createRange();
+        text.selectNodeContents(node);
+        return [text.getBoundingClientRect(), node.textContent];
+      });
     boxes.forEach(([one, text], at) => boxes.slice(at + 1).forEach(([other, beside]) => {
       const apart = one.right <= other.left + 0.5 || other.right <= one.left + 0.5
         || one.bottom <= other.top + 0.5 || other.bottom <= one.top + 0.5;
@@ -146,13 +165,13 @@ def test_the_page_of_a_simulated_run_shows_what_happened(opened: Open, simulated
 def test_what_is_plotted_can_be_seen(opened: Open, simulated: str) -> None:
     seen = opened(simulated)
 
-    boxes = [shape.bounding_box() for shape in seen.locator(".area .data path").all()]
-    plots = [area.bounding_box() for area in seen.locator(".area").all()]
-    assert len(boxes) >= 6
-    for box in boxes:
-        assert box is not None
-        assert box["width"] > 10
-        assert any(plot and plot["y"] - 2 <= box["y"] <= plot["y"] + plot["height"] for plot in plots)
+    plots = seen.locator(".area").evaluate_all(PLOTS)
+    assert len(plots) == 3
+    for plot in plots:
+        assert plot["box"] == pytest.approx(plot["drawn"], abs=1.0)
+        assert plot["box"] == pytest.approx(plot["chart"], abs=1.0)
+        assert plot["shapes"] >= 2
+        assert plot["outside"] == 0
     for bar in seen.locator(".track .bar").all():
         box = bar.bounding_box()
         assert box is not None

@@ -38,7 +38,7 @@ def test_every_event_has_a_row_but_renewals_that_were_granted_and_the_end() -> N
     assert shown["submit"] == shown["handle"] - 1 == 2
     assert shown["crash"] == shown["fault"] == 1
     assert not shown["renew"] + shown["final"]
-    assert [row.pause for row in of.rows if row.pause] == ["405 ms later", "3.00 s later"]
+    assert [row.pause.split() for row in of.rows if row.pause] == [["405", "ms", "later"], ["3.00", "s", "later"]]
 
 
 def test_a_marked_event_has_a_row_whatever_it_is() -> None:

@@ -54,3 +54,16 @@ def test_seeds_are_good_and_the_same_in_unlike_processes(
     assert all(counts["valid"] == 8 for counts in record["verdicts"].values())
     assert record["requests"] > 100
     assert record["markers"]
+
+
+@pytest.mark.timeout(600)
+def test_a_run_is_shown_on_a_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert simulate(monkeypatch, "--seeds", 2, "--from", 4, "--page", "run.html") == 0
+
+    page = Path("run.html").read_text(encoding="utf-8")
+    assert "Seed 5 is the last of 2 runs, all of which were good." in page
+    assert "edgescale simulate --from 5 --seeds 1" in page
+    assert "promises were kept" in page
+    assert "submit begins" in page

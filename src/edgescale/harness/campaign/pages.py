@@ -116,6 +116,6 @@ def write(path: Path, shown: Shown, result: Result, ledger: Ledger) -> None:
 
 
 def _made_of(plan: Plan) -> Mapping[str, str]:
-    services = ", ".join(f"{count} {kind}" for kind, count in plan.services.items() if count)
+    services = ", ".join(f"{kind} {count}" for kind, count in plan.services.items() if count)
     server = ", ".join(f"{name} {value}" for name, value in plan.redis.items())
     return {"services": services, "Redis": f"a model of it{', ' + server if server else ''}"}

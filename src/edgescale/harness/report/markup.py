@@ -7,6 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 # Elements that have no end tag. Source: HTML Living Standard, section 13.1.2.
 VOID = frozenset({"link", "meta"})
+SPACES = "\n\u00a0"
 TEXT_MAX = 400
 Attribute = str | int | float | bool | None
 
@@ -39,7 +40,7 @@ def visible(text: str) -> str:
     """The text with what cannot be seen told by its number: controls, lone surrogates, turns of direction."""
     if text.isprintable():
         return text
-    return "".join(letter if letter.isprintable() or letter == "\n" else f"\\u{ord(letter):04x}" for letter in text)
+    return "".join(letter if letter.isprintable() or letter in SPACES else f"\\u{ord(letter):04x}" for letter in text)
 
 
 def short(text: str, characters_max: int = TEXT_MAX) -> str:

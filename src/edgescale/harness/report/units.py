@@ -5,25 +5,27 @@ from collections.abc import Sequence
 US, MS, S = 1_000, 1_000_000, 1_000_000_000
 MINUTE, HOUR = 60 * S, 3_600 * S
 STEPS = (1, 2, 5)
+# No line ends between a number and its unit.
+NBSP = "\u00a0"
 CLOCK = [*(seconds * S for seconds in (10, 20, 30)), *(minutes * MINUTE for minutes in (1, 2, 5, 10, 15, 30, 60))]
 
 
 def duration(time_ns: int) -> str:
     """How long something took, in three digits or so: "830 µs", "12.3 ms", "4.21 s", "2 min 05 s"."""
     if time_ns >= HOUR:
-        return f"{time_ns // HOUR} h {time_ns % HOUR // MINUTE:02} min"
+        return f"{time_ns // HOUR}{NBSP}h{NBSP}{time_ns % HOUR // MINUTE:02}{NBSP}min"
     if time_ns >= 2 * MINUTE:
-        return f"{time_ns // MINUTE} min {time_ns % MINUTE // S:02} s"
+        return f"{time_ns // MINUTE}{NBSP}min{NBSP}{time_ns % MINUTE // S:02}{NBSP}s"
     unit, name = next(((unit, name) for unit, name in ((S, "s"), (MS, "ms")) if time_ns >= unit), (US, "µs"))
     value = time_ns / unit
     digits = 0 if value >= 100 or value.is_integer() else 1 if value >= 10 else 2  # noqa: PLR2004 - three in all
-    return f"{value:.{digits}f} {name}"
+    return f"{value:.{digits}f}{NBSP}{name}"
 
 
 def moment(time_ns: int) -> str:
     """When something was, from the beginning of the run: "3.853 s", "12:04.250"."""
     if time_ns < 2 * MINUTE:
-        return f"{time_ns / S:.3f} s"
+        return f"{time_ns / S:.3f}{NBSP}s"
     return f"{time_ns // MINUTE}:{time_ns % MINUTE / S:06.3f}"
 
 
@@ -38,7 +40,7 @@ def tick(time_ns: int, step_ns: int, whole_ns: int) -> str:
     if step_ns >= S and whole_ns >= 2 * MINUTE:
         return f"{time_ns // MINUTE}:{time_ns % MINUTE // S:02}"
     digits = 0 if step_ns % S == 0 else 1 if step_ns % (S // 10) == 0 else 3
-    return f"{time_ns / S:.{digits}f} s"
+    return f"{time_ns / S:.{digits}f}{NBSP}s"
 
 
 def times(count: int, what: str, many: str = "") -> str:
