@@ -1,13 +1,13 @@
 """What became of each entry: added, delivered, renewed, given back, settled, deleted."""
 
 from bisect import bisect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from edgescale.harness.checkers.calls import Call, paired
-from edgescale.harness.checkers.faults import REDIS
 from edgescale.harness.checkers.spans import FOREVER, Span
-from edgescale.harness.history import NS_PER_MS, Event, History
+from edgescale.harness.checkers.stores import stores_of
+from edgescale.harness.history import Event, History
 
 Identity = tuple[str, str]
 
@@ -126,7 +126,7 @@ class Entries:
     def __init__(self, history: History) -> None:
         self.known: dict[Identity, Entry] = {}
         self._by_place: dict[tuple[str, str], Identity] = {}
-        self.stores = _stores(history)
+        self.stores = history.view(stores_of)
         calls = paired(history.named("settle", "renew", "give_back"))
         points = [Call(event, event) for event in history.named("add", "delete", "accept", "deliver")]
         for call in sorted([*calls, *points], key=lambda call: call.start.index):
@@ -234,26 +234,3 @@ def _assign(delivery: Delivery | None, call: Call) -> None:
 
 def _refused(renewal: Event) -> bool:
     return renewal.phase == "fail" or renewal.text("status") == "lost"
-
-
-def _stores(history: History) -> Mapping[str, Sequence[Event]]:
-    """When each task's terminal state was written, as Redis saw it.
-
-    Where nobody watched Redis, the records at the end tell it, to the millisecond, of whatever is left of them; of the
-    rest, the settling workers do.
-    """
-    by_request: dict[str, list[Event]] = {}
-    for event in history.named("store"):
-        by_request.setdefault(event.request_id, []).append(event)
-    if not any(event.name == REDIS for event in history.named("store")):
-        for call in paired(history.named("settle")):
-            stored = by_request.setdefault(call.request_id, [])
-            if call.end is not None and call.end.text("status") == "settled" and not _known(stored, call):
-                stored.append(call.end)
-                stored.sort(key=lambda event: event.index)
-    return by_request
-
-
-def _known(stored: Sequence[Event], call: Call) -> bool:
-    """Whether what was stored by a call is written down already, by a clock of whole milliseconds."""
-    return any(call.span.start_ns - 2 * NS_PER_MS <= event.time_ns <= call.span.end_ns for event in stored)
