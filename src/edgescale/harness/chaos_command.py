@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import os
 import shlex
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -85,7 +86,7 @@ def _asked(name: str, seed: int, duration: float | None, rate: float | None, com
 
 
 def _planned(path: Path, common: list[str]) -> "Asked":
-    from edgescale.harness.chaos.fit import check_plan
+    from edgescale.harness.chaos.fit import check_plan, left_out
     from edgescale.harness.chaos.session import Asked
     from edgescale.harness.regressions import Regression
 
@@ -94,6 +95,8 @@ def _planned(path: Path, common: list[str]) -> "Asked":
         check_plan(plan)
     except ConfigError as error:
         raise ConfigError(f"plan {path}: {error}") from error
+    if told := left_out(plan):
+        print(f"edgescale: {told}", file=sys.stderr)
     replay = " ".join(["edgescale chaos", f"--plan {shlex.quote(str(path))}", *common])
     return Asked(path.stem, f"the plan {path.name}", plan, (), replay)
 

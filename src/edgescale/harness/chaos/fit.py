@@ -8,11 +8,17 @@ from edgescale.harness.chaos.terms import SETTINGS
 from edgescale.harness.plan import Plan
 
 
+def left_out(plan: Plan) -> str:
+    """What of a plan is not done on real parts, as a sentence; empty for nothing."""
+    wrong = ", ".join(plan.clocks)
+    return f"all processes have the machine's clock here; in the plan it is wrong for {wrong}" if wrong else ""
+
+
 def check_plan(plan: Plan) -> Settings:
     """The settings of all services, if the plan can be carried out.
 
     Raises:
-        ConfigError: it names a fault, a clock or a replica that can only be had in simulation; says which.
+        ConfigError: it names a fault that can only be had in simulation, or settings that cannot work; says which.
     """
     for at, fault in enumerate(plan.faults):
         if fault.name not in FAULTS:
