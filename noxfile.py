@@ -117,7 +117,7 @@ def integration(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Tests with faults on real servers and networks; `-- --provider docker` says where the servers come from."""
+    """Faults of real networks, servers and processes; `-- --provider docker`, `-- --scenarios all`."""
     install(session, *TEST_TOOLS)
     session.run("pytest", "tests/chaos", *session.posargs)
 
