@@ -38,7 +38,7 @@ class Setup:
     """
 
     url: str
-    replace: Callable[[int], Awaitable[None]] | None = None
+    replace: Callable[[int], Coroutine[Any, Any, None]] | None = None
     still: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def flush(self) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from edgescale.broker.inbox import Inbox
 from edgescale.broker.keys import GROUP
 from edgescale.broker.model import GiveBack
@@ -74,6 +76,7 @@ async def test_there_is_nothing_unheard_of_without_a_group_and_in_what_was_taken
     assert await rig.connection.command("XPENDING", rig.keys.stream(0, LANE), GROUP) is not None
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_a_task_that_went_into_a_dead_connection_does_not_wait_for_its_lease(
     server: Server, rig: Rig, inbox: Inbox
 ) -> None:
@@ -86,6 +89,7 @@ async def test_a_task_that_went_into_a_dead_connection_does_not_wait_for_its_lea
         assert said(await ask(rig, inbox, "r2")) == "r2 by attempt 1"
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_a_read_whose_reply_was_lost_costs_neither_a_lease_nor_an_attempt(
     server: Server, rig: Rig, inbox: Inbox
 ) -> None:

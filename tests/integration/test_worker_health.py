@@ -48,6 +48,7 @@ async def test_a_worker_that_reads_is_ready_with_and_without_work(server: Server
         assert await status(client) == 200
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_who_only_connects_and_hears_nothing_is_alive_and_not_ready(server: Server) -> None:
     async with (
         proxied(server.url) as proxy,
