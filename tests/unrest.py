@@ -23,6 +23,8 @@ from tests.support import CLUSTER_PARTITIONS, Rig, eventually
 
 # One in so many of the tests that have a rig sees a server replaced; it takes a second or two.
 EVERY = int(os.environ.get("TEST_UNREST_EVERY", "10"))
+# Tests freeze a server for seconds, and a sentinel is not to take it for dead.
+PATIENT_MS = 15_000
 # What has become of the setups, told at the end.
 DONE: Counter[str] = Counter()
 
@@ -92,7 +94,7 @@ async def keep_migrating(running: Cluster, still: asyncio.Lock) -> None:
 @asynccontextmanager
 async def sentinel(data_dir: Path) -> AsyncIterator[Setup]:
     """A primary that hands over to its replica now and then, by order of the sentinels."""
-    async with watched_by_sentinels(data_dir, "valkey") as running:
+    async with watched_by_sentinels(data_dir, "valkey", down_after_ms=PATIENT_MS) as running:
 
         async def replace(partition: int) -> None:
             del partition
