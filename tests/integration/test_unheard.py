@@ -13,6 +13,7 @@ from tests.proxy import proxied
 from tests.servers import Server
 from tests.support import LANE, Rig, eventually
 
+pytestmark = pytest.mark.one_partition
 LEASE_MS = 600_000
 ME, OTHER = "worker-1", "worker-2"
 
