@@ -77,10 +77,11 @@ async def shared_server(
 @pytest.fixture(autouse=True)
 def as_fits_a_cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """On many servers a test has several partitions, or one where it says so, or is skipped with the reason it gives."""
-    if "shared_server" not in request.fixturenames or request.getfixturevalue("shared_server").name not in SETUPS:
+    if "shared_server" not in request.fixturenames or (name := request.getfixturevalue("shared_server").name) not in SETUPS:
         return
-    if unfit := request.node.get_closest_marker("one_server"):
-        pytest.skip(unfit.args[0])
+    for unfit in ["one_server", *(["slots_stay"] if name == "migrating" else [])]:
+        if mark := request.node.get_closest_marker(unfit):
+            pytest.skip(mark.args[0])
     if request.node.get_closest_marker("one_partition"):
         monkeypatch.setattr(Rig, "cluster_partitions", 1)
 
