@@ -115,6 +115,12 @@ def integration(session: nox.Session) -> None:
     session.run("pytest", "tests/integration", *session.posargs)
 
 
+def on_many_servers(session: nox.Session) -> None:
+    """All integration tests that share a server, on what tests/unrest.py has by the session's name."""
+    install(session, *TEST_TOOLS)
+    session.run("pytest", "tests/integration", *session.posargs, env={"TEST_SERVERS": session.name})
+
+
 @nox.session
 def chaos(session: nox.Session) -> None:
     """Faults of real networks, servers and processes; `-- --provider docker`, `-- --scenarios all`."""
@@ -124,9 +130,26 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session
 def cluster(session: nox.Session) -> None:
-    """All integration tests that share a server, on a real cluster of three primaries and three replicas."""
-    install(session, *TEST_TOOLS)
-    session.run("pytest", "tests/integration", "-k", "cluster", *session.posargs, env={"TEST_SERVERS": "cluster"})
+    """The integration tests on a real cluster of three primaries and three replicas."""
+    on_many_servers(session)
+
+
+@nox.session
+def failing(session: nox.Session) -> None:
+    """The same while its primaries are killed, one after the other, and come back as replicas."""
+    on_many_servers(session)
+
+
+@nox.session
+def migrating(session: nox.Session) -> None:
+    """The same while all partitions migrate from primary to primary, all the time."""
+    on_many_servers(session)
+
+
+@nox.session
+def sentinel(session: nox.Session) -> None:
+    """The same behind Sentinel, through many failovers."""
+    on_many_servers(session)
 
 
 @nox.session

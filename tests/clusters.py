@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from edgescale.broker.connection import Connection
+from edgescale.broker.connection import Connection, flat_dict
 from edgescale.broker.keys import Keys
 from edgescale.broker.slots import slot_of
 from edgescale.local.child import LOOPBACK, free_port
@@ -19,6 +19,8 @@ NODE_TIMEOUT_MS = 1_000
 READY_WITHIN_S = 20.0
 # Cut so that each primary has one of the three partitions.
 RANGES = ((0, 9_000), (9_001, 13_000), (13_001, 16_383))
+# Source: CLUSTER GETSLOTMIGRATIONS; all other states pass.
+MIGRATION_ENDS = {b"success", b"failed", b"canceled"}
 
 
 class ClusterNode(EmbeddedValkey):
@@ -118,6 +120,17 @@ class Cluster:
         [port] = [primary[1] for first, last, primary, *_ in rows if first <= slot <= last]
         return next(node for node in self.nodes if node.port == port)
 
+    async def kill_owner(self, partition: int) -> ClusterNode:
+        """Kill the partition's primary; which node that was, once its replica has taken over."""
+        doomed = await self.owner(partition)
+        await doomed.kill()
+
+        async def has_another_owner() -> bool:
+            return await self.owner(partition) is not doomed
+
+        await eventually(has_another_owner, READY_WITHIN_S)
+        return doomed
+
     async def next_to(self, partition: int) -> ClusterNode:
         """Another primary than the partition's, each in its turn."""
         slots = await self.nodes[0].command("CLUSTER", "SLOTS")
@@ -169,16 +182,24 @@ class Migration:
             await node.command("CLUSTER", "SETSLOT", self.slot, "NODE", self.target.id)
 
 
-async def migrate_at_once(cluster: Cluster, partition: int, target: ClusterNode) -> None:
-    """Move a partition's slot in one step, as Valkey 9 can. Source: CLUSTER MIGRATESLOTS."""
+async def migrate_at_once(cluster: Cluster, partition: int, target: ClusterNode) -> bool:
+    """Move a partition's slot in one step, as Valkey 9 can; False when it was called off, as by a flush.
+
+    Source: CLUSTER MIGRATESLOTS, CLUSTER GETSLOTMIGRATIONS.
+    """
     slot = slot_of((), Keys(CLUSTER_PARTITIONS).dead(partition))
     source = await cluster.owner(partition)
     await source.command("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target.id)
 
-    async def is_there() -> bool:
-        return await cluster.owner(partition) is target
+    async def end() -> bytes | None:
+        [latest, *_] = await source.command("CLUSTER", "GETSLOTMIGRATIONS")
+        state = flat_dict(latest)[b"state"]
+        return state if state in MIGRATION_ENDS else None
 
-    await eventually(is_there, READY_WITHIN_S)
+    if await eventually(end, READY_WITHIN_S) != b"success":
+        return False
+    assert await cluster.owner(partition) is target
+    return True
 
 
 @asynccontextmanager

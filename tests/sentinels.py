@@ -16,8 +16,9 @@ from tests.support import eventually
 
 PRIMARY = "primary"
 SENTINELS, QUORUM = 3, 2
-# After which silence a sentinel takes a server for dead.
-DOWN_AFTER_MS = 500
+# A sentinel connects once a second at most: were it less patient, it would take for dead what has just taken over.
+# Source: Valkey, sentinelReconnectInstance.
+DOWN_AFTER_MS = 1_500
 READY_WITHIN_S = 20.0
 
 
@@ -37,7 +38,7 @@ class Replicated(EmbeddedValkey):
 class SentinelProcess(EmbeddedValkey):
     """A sentinel."""
 
-    def __init__(self, data_dir: Path, binary: Path, watched: EmbeddedValkey) -> None:
+    def __init__(self, data_dir: Path, binary: Path, watched: EmbeddedValkey, down_after_ms: int) -> None:
         super().__init__(data_dir, port=free_port(), binary=binary)
         self._config = data_dir / "sentinel.conf"
         data_dir.mkdir(parents=True)
@@ -46,7 +47,7 @@ class SentinelProcess(EmbeddedValkey):
             f"bind {LOOPBACK}",
             f"dir {data_dir}",
             f"sentinel monitor {PRIMARY} {LOOPBACK} {watched.port} {QUORUM}",
-            f"sentinel down-after-milliseconds {PRIMARY} {DOWN_AFTER_MS}",
+            f"sentinel down-after-milliseconds {PRIMARY} {down_after_ms}",
             f"sentinel failover-timeout {PRIMARY} 3000",
         ]
         self._config.write_text("\n".join(lines) + "\n")
@@ -69,18 +70,24 @@ class SentinelProcess(EmbeddedValkey):
 class Watched:
     """A primary with one replica, and its sentinels.
 
+    Args:
+        data_dir: for the data of all.
+        kind: of servers; see `own_names`.
+        down_after_ms: after which silence a sentinel takes a server for dead.
+
     Attributes:
         url: by which the primary is found, whichever it is.
         servers: both.
         sentinels: all of them.
     """
 
-    def __init__(self, data_dir: Path, kind: str) -> None:
+    def __init__(self, data_dir: Path, kind: str, down_after_ms: int) -> None:
         binary = program(kind)
         primary = Replicated(data_dir / "server-0", binary)
         self.servers = [primary, Replicated(data_dir / "server-1", binary, primary)]
         self.sentinels = [
-            SentinelProcess(data_dir / f"sentinel-{number}", binary, primary) for number in range(SENTINELS)
+            SentinelProcess(data_dir / f"sentinel-{number}", binary, primary, down_after_ms)
+            for number in range(SENTINELS)
         ]
         hosts = ",".join(f"{LOOPBACK}:{sentinel.port}" for sentinel in self.sentinels)
         self.url = f"redis+sentinel://{hosts}/{PRIMARY}/0"
@@ -93,13 +100,15 @@ class Watched:
         await eventually(self.whole, READY_WITHIN_S)
 
     async def whole(self) -> bool:
-        """Whether every sentinel sees a primary with a replica that could take over, and the other sentinels."""
+        """Whether every sentinel sees a primary with a replica that could take over, and can ask the others to vote."""
         for connection in self._connections:
             seen = flat_dict(await connection.command("SENTINEL", "MASTER", PRIMARY))
             [replica] = [flat_dict(row) for row in await connection.command("SENTINEL", "REPLICAS", PRIMARY)]
+            others = [flat_dict(row) for row in await connection.command("SENTINEL", "SENTINELS", PRIMARY)]
             if (
                 seen[b"flags"] != b"master"
-                or int(seen[b"num-other-sentinels"]) < SENTINELS - 1
+                or len(others) < SENTINELS - 1
+                or any(b"disconnected" in other[b"flags"] for other in others)
                 or replica[b"flags"] != b"slave"
                 or replica[b"master-link-status"] != b"ok"
             ):
@@ -114,10 +123,15 @@ class Watched:
                 return next(server for server in self.servers if server.port == int(port))
         raise AssertionError("no sentinel answers")
 
-    async def fail_over(self) -> None:
-        """Have the replica take over from a primary that is well."""
+    async def fail_over(self, *how: str) -> None:
+        """Have the replica take over from a primary that is well.
+
+        Args:
+            how: `COORDINATED` for a primary that hands over everything and follows at once, as Valkey 9.1 can.
+                Without it, it is told some seconds later, and what it takes until then is lost.
+        """
         before = await self.primary()
-        await self._connections[0].command("SENTINEL", "FAILOVER", PRIMARY)
+        await self._connections[0].command("SENTINEL", "FAILOVER", PRIMARY, *how)
 
         async def changed() -> bool:
             return await self.primary() is not before
@@ -131,9 +145,11 @@ class Watched:
 
 
 @asynccontextmanager
-async def watched_by_sentinels(data_dir: Path, kind: str) -> AsyncIterator[Watched]:
+async def watched_by_sentinels(
+    data_dir: Path, kind: str, *, down_after_ms: int = DOWN_AFTER_MS
+) -> AsyncIterator[Watched]:
     """A setup that runs."""
-    watched = Watched(data_dir, kind)
+    watched = Watched(data_dir, kind, down_after_ms)
     try:
         await watched.start()
         yield watched

@@ -11,11 +11,11 @@ from edgescale.local.valkey import EmbeddedValkey
 
 # Not named EDGESCALE_*: the services refuse settings that they do not know. What is stored there is flushed.
 URL_VARIABLE = "TEST_REDIS_URL"
-# All tests that share a server share the cluster instead; `nox -s cluster` does that.
-ON_CLUSTER = os.environ.get("TEST_SERVERS") == "cluster"
+# One of the setups of tests.unrest, which all tests that share a server share instead; `nox -s NAME` does that.
+INSTEAD = os.environ.get("TEST_SERVERS", "")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Server:
     """A server that serves; tests share it, one after the other."""
 
@@ -37,8 +37,8 @@ def own_names() -> list[str]:
 
 def shared_names() -> list[str]:
     """Names of all servers that tests may share."""
-    if ON_CLUSTER:
-        return ["cluster"]
+    if INSTEAD:
+        return [INSTEAD]
     return [*own_names(), *(["given"] if given_url() else [])]
 
 

@@ -231,6 +231,25 @@ async def open_rig(url: str, **changes: Any) -> AsyncIterator[Rig]:
         await rig.connection.close()
 
 
+async def ends_when_cancelled(connection: Connection, turns: int) -> bool:
+    """Whether who sends command after command ends when that is cancelled after so many turns of the loop."""
+    wanted = True
+
+    async def duty() -> None:
+        while wanted:
+            # Unlike PING, it has what can be taken for a key, and so goes to some node of a cluster.
+            await connection.command("ECHO", "anything")
+
+    running = asyncio.create_task(duty())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running], timeout=1)
+    wanted = False
+    await asyncio.wait([running])
+    return running.cancelled()
+
+
 @asynccontextmanager
 async def serving(inbox: Inbox) -> AsyncIterator[Inbox]:
     """Run the inbox, subscribed from the first line of the block on."""

@@ -13,24 +13,46 @@ from edgescale.broker.keys import Keys
 from edgescale.chance import SystemChance
 from edgescale.config import Settings
 from edgescale.local.valkey import EmbeddedValkey
-from tests.clusters import clustered
 from tests.leaks import leaked
-from tests.servers import ON_CLUSTER, Server, given_url, own_names, own_server, shared_names
+from tests.servers import INSTEAD, Server, given_url, own_names, own_server, shared_names
 from tests.support import Rig, open_rig, serving
+from tests.unrest import DONE, SETUPS, outlive, shared
 
 
 def pytest_make_parametrize_id(argname: str) -> str | None:
-    """Where all tests run on the cluster, those that name a server do, too."""
-    return "cluster" if argname == "shared_server" and ON_CLUSTER else None
+    """Where all tests share one setup, those that name a server do, too."""
+    return INSTEAD if argname == "shared_server" and INSTEAD else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Tests that share a server run on each kind, and on a cluster where they say so, unless they name theirs."""
     named = any(mark.args[0] == "shared_server" for mark in metafunc.definition.iter_markers("parametrize"))
     if "shared_server" in metafunc.fixturenames and not named:
-        more = ["cluster"] if metafunc.definition.get_closest_marker("everywhere") else []
+        more = ["cluster"] if metafunc.definition.get_closest_marker("everywhere") and not INSTEAD else []
         names = list(dict.fromkeys([*shared_names(), *more]))
         metafunc.parametrize("shared_server", names, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where all tests share one setup, those that share none are left out; so are those on a cluster where it is none."""
+    if not INSTEAD:
+        return
+    left_out = [item for item in items if not may_share(item)]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def may_share(item: pytest.Item) -> bool:
+    """Whether a test may share the setup."""
+    call = getattr(item, "callspec", None)
+    named = call.params.get("shared_server") if call is not None else None
+    return named is not None and (named != "cluster" or INSTEAD != "sentinel")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What has become of the servers."""
+    for what, count in DONE.items():
+        terminalreporter.line(f"{what}: {count}")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -38,13 +60,13 @@ async def shared_server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Server]:
     """Each kind of server once for all tests; use `server`, which is empty."""
-    name = "cluster" if ON_CLUSTER else request.param
+    name = INSTEAD or request.param
     if name == "given":
         yield Server(name, given_url())
         return
-    if name == "cluster":
-        async with clustered(tmp_path_factory.mktemp(name), "valkey") as cluster:
-            yield Server(name, cluster.url)
+    if name in SETUPS:
+        async with shared(name, tmp_path_factory.mktemp(name)) as setup:
+            yield setup
         return
     embedded = own_server(name, tmp_path_factory.mktemp(name))
     await embedded.start()
@@ -54,11 +76,15 @@ async def shared_server(
 
 @pytest.fixture(autouse=True)
 def as_fits_a_cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the cluster a test has several partitions, or one where it says so, or is skipped with the reason it gives."""
-    if "shared_server" not in request.fixturenames or request.getfixturevalue("shared_server").name != "cluster":
+    """On many servers a test has several partitions, or one where it says so, or is skipped with the reason it gives."""
+    if (
+        "shared_server" not in request.fixturenames
+        or (name := request.getfixturevalue("shared_server").name) not in SETUPS
+    ):
         return
-    if unfit := request.node.get_closest_marker("one_server"):
-        pytest.skip(unfit.args[0])
+    for unfit in ["one_server", *(["slots_stay"] if name == "migrating" else [])]:
+        if mark := request.node.get_closest_marker(unfit):
+            pytest.skip(mark.args[0])
     if request.node.get_closest_marker("one_partition"):
         monkeypatch.setattr(Rig, "cluster_partitions", 1)
 
@@ -88,6 +114,7 @@ async def private_server(request: pytest.FixtureRequest, tmp_path: Path) -> Asyn
 async def rig(server: Server) -> AsyncIterator[Rig]:
     """Settings, connection, keys and broker on the shared server; for other settings see `open_rig`."""
     async with open_rig(server.url) as opened:
+        await outlive(server, opened)
         yield opened
 
 

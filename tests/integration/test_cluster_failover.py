@@ -37,19 +37,13 @@ async def test_a_primary_is_killed_under_load_and_every_accepted_task_is_answere
         working(cluster.url, second, **IMPATIENT),
         under_load(rig, inbox) as load,
     ):
-        doomed = await cluster.owner(1)
-        await doomed.kill()
-        await eventually(lambda: has_another_owner(cluster, doomed), TAKEN_OVER_WITHIN_S)
+        await cluster.kill_owner(1)
         await load.goes_on()
         before = len(first.ended), len(second.ended)
         # Both workers, none of which was started again.
         await eventually(lambda: len(first.ended) > before[0] and len(second.ended) > before[1])
         await eventually(inbox.ready.is_set)
     assert load.all_were_answered_once()
-
-
-async def has_another_owner(cluster: Cluster, doomed: object) -> bool:
-    return await cluster.owner(1) is not doomed
 
 
 @ONE_KIND
@@ -64,8 +58,7 @@ async def test_what_the_replica_had_not_got_is_submitted_again_for_its_waiter(cl
         answer = asyncio.create_task(Load(rig, inbox).ask(request_id))
         await eventually(lambda: rig.fields(request_id))
         with capture_logs() as lines:
-            await doomed.kill()
-            await eventually(lambda: has_another_owner(cluster, doomed), TAKEN_OVER_WITHIN_S)
+            await cluster.kill_owner(1)
             async with working(cluster.url, answer_with_attempt, **IMPATIENT):
                 assert said(await answer) == f"{request_id} by attempt 1"
     assert await cluster.owner(1) is replica

@@ -49,7 +49,7 @@ def way(request: pytest.FixtureRequest, whole: Cluster) -> str:
 async def migrate(cluster: Cluster, way: str) -> None:
     """Move the second partition to the next primary."""
     if way == AT_ONCE:
-        await migrate_at_once(cluster, 1, await cluster.next_to(1))
+        assert await migrate_at_once(cluster, 1, await cluster.next_to(1))
         return
     migration = await Migration.of(cluster, 1)
     await migration.begin()

@@ -14,7 +14,7 @@ from edgescale.errors import (
 )
 from edgescale.harness.chaos.fault_proxy import proxied
 from tests.servers import Server
-from tests.support import Rig, all_of, settlement, submission
+from tests.support import Rig, all_of, ends_when_cancelled, settlement, submission
 
 
 @asynccontextmanager
@@ -125,20 +125,10 @@ async def test_a_storm_of_cancellations_neither_shifts_replies_nor_exhausts_the_
 
 async def test_a_cancellation_is_never_swallowed(server: Server) -> None:
     async with connected(server.url) as connection:
-        wanted = True
-
-        async def duty() -> None:
-            while wanted:
-                await connection.command("PING")
-
         for number in range(200):
-            running = asyncio.create_task(duty())
-            for _ in range(number % 40):
-                await asyncio.sleep(0)
-            running.cancel()
-            done, _ = await asyncio.wait([running], timeout=1)
-            wanted = bool(done)
-            assert done, f"the duty goes on as if nothing had happened (try {number})"
+            assert await ends_when_cancelled(connection, number % 40), (
+                f"it goes on as if nothing had happened ({number})"
+            )
 
 
 @pytest.mark.one_server("it is about the connections to one server")

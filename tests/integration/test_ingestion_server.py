@@ -138,6 +138,7 @@ async def test_nothing_is_taken_before_the_inbox_is_subscribed(
         await door.close()
 
 
+@pytest.mark.slots_stay("a subscription ends as its slot goes")
 async def test_who_is_subscribed_and_reads_no_results_does_not_serve(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

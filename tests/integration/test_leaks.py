@@ -29,4 +29,5 @@ async def test_what_does_not_expire_and_is_kept_for_no_reason_is_a_leak(rig: Rig
     for key in strange:
         await rig.connection.command("SET", key, "1")
     assert await leaked(rig) == sorted([*lasting, *strange])
-    await rig.connection.command("DEL", *lasting, *strange)
+    for key in [*lasting, *strange]:
+        await rig.connection.command("DEL", key)

@@ -73,6 +73,7 @@ async def dearest_call(rig: Rig, consumer: str) -> int:
 
 
 @pytest.mark.one_partition
+@pytest.mark.slots_stay("it counts commands, and a slot is carried over by commands")
 async def test_what_one_call_of_a_sweep_costs_does_not_grow_with_the_pending_list(server: Server) -> None:
     async with open_rig(server.url) as rig:
         few = await rig.submit_and_take(*[f"few{number}" for number in range(2 * LOOKED_AT_MAX)])

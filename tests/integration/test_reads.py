@@ -16,6 +16,7 @@ from tests.support import LANE, Rig, eventually, open_rig, settlement
 pytestmark = pytest.mark.one_partition
 
 
+@pytest.mark.slots_stay("a read that waits begins anew where the slot has gone")
 async def test_a_blocked_read_may_wait_longer_than_a_reply(server: Server) -> None:
     async with open_rig(server.url, redis_timeout_ms=300) as rig:
         await rig.broker.ensure_group(0, LANE)

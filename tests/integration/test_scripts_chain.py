@@ -147,6 +147,7 @@ async def test_the_last_of_a_chain_takes_the_chain_along(rig: Rig) -> None:
     await rig.broker.ensure_group(0, LANE)
 
 
+@pytest.mark.one_partition
 async def test_those_who_wait_count_against_the_cap(server: Server) -> None:
     async with open_rig(server.url, lane_cap=3) as small:
         await submit_in_order(small, "a:1", "a:2", "a:3")
@@ -162,6 +163,7 @@ async def test_those_who_wait_count_against_the_cap(server: Server) -> None:
         assert (await small.broker.submit(submission("r1"))).accepted
 
 
+@pytest.mark.one_partition
 async def test_within_one_batch_too(server: Server) -> None:
     async with open_rig(server.url, lane_cap=3) as small:
         answers = await all_of([small.broker.submit(ordered(f"a:{number}")) for number in range(6)])

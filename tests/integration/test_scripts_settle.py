@@ -268,10 +268,11 @@ async def test_two_owners_in_turn_settle_once(rig: Rig) -> None:
     for number in range(10):
         [entry] = await rig.submit_and_take(f"r{number}", consumer="worker-1")
         await rig.silence(entry)
-        await rig.broker.reclaim(0, LANE, "worker-2", cursor="0-0", count=10)
+        _, [reclaimed] = await rig.broker.reclaim(0, LANE, "worker-2", cursor="0-0", count=10)
+        own = {"worker-1": entry, "worker-2": reclaimed}
         contenders = ["worker-1", "worker-2"] if number % 2 else ["worker-2", "worker-1"]
         outcomes = await asyncio.gather(
-            *(rig.broker.settle(name, settlement(entry, result=name.encode())) for name in contenders)
+            *(rig.broker.settle(name, settlement(own[name], result=name.encode())) for name in contenders)
         )
         winner = dict(zip(contenders, outcomes, strict=True))
         assert winner["worker-2"] == "settled"

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from edgescale.broker.inbox import Inbox
 from edgescale.broker.keys import GROUP
 from edgescale.broker.model import GiveBack
@@ -11,6 +13,7 @@ from tests.parts import Deed, answer_with_attempt, ask, said, working
 from tests.servers import Server
 from tests.support import LANE, Rig, eventually
 
+pytestmark = pytest.mark.one_partition
 LEASE_MS = 600_000
 ME, OTHER = "worker-1", "worker-2"
 
@@ -74,6 +77,7 @@ async def test_there_is_nothing_unheard_of_without_a_group_and_in_what_was_taken
     assert await rig.connection.command("XPENDING", rig.keys.stream(0, LANE), GROUP) is not None
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_a_task_that_went_into_a_dead_connection_does_not_wait_for_its_lease(
     server: Server, rig: Rig, inbox: Inbox
 ) -> None:
@@ -86,6 +90,7 @@ async def test_a_task_that_went_into_a_dead_connection_does_not_wait_for_its_lea
         assert said(await ask(rig, inbox, "r2")) == "r2 by attempt 1"
 
 
+@pytest.mark.one_server("the proxy of the test stands before one server")
 async def test_a_read_whose_reply_was_lost_costs_neither_a_lease_nor_an_attempt(
     server: Server, rig: Rig, inbox: Inbox
 ) -> None:

@@ -55,6 +55,7 @@ async def test_tasks_are_done_again_after_a_restart_that_lost_everything(private
 
 
 @pytest.mark.one_partition
+@pytest.mark.slots_stay("it counts commands, and a slot is carried over by commands")
 async def test_a_flush_skips_no_task_and_starts_no_hot_loop(server: Server, rig: Rig, inbox: Inbox) -> None:
     async with working(server.url, answer_with_attempt):
         for number in range(5):

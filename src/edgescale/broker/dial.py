@@ -1,14 +1,17 @@
 """How connections to Redis are made: redis-py's, without its retries, its timeouts and what else the URL would set."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from redis.asyncio import Redis
 from redis.asyncio.connection import ConnectionPool, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import DataError
+from redis.exceptions import TimeoutError as TooLate
 
 from edgescale.broker.address import EXAMPLES, Address, Node
 from edgescale.errors import ConfigError
@@ -66,9 +69,25 @@ def _sentinels(address: Address, options: dict[str, Any], *, secure: bool, timeo
     # Who guards the primary has credentials of its own, or none.
     own = {name.removeprefix("sentinel_"): options.pop(name) for name in _SENTINEL_OPTIONS if name in options}
     own |= {name: value for name, value in options.items() if name.startswith("ssl_")}
-    asking_s = timeout_ms / 1000 / ASKED_WITHIN_A_COMMAND
-    own |= _options(timeout_ms) | {"socket_timeout": asking_s, "socket_connect_timeout": asking_s}
-    return Sentinel(address.nodes, sentinel_kwargs=own | {"ssl": secure})  # type: ignore[no-untyped-call]
+    own |= _options(timeout_ms) | {"ssl": secure}
+    asked = Sentinel(())  # type: ignore[no-untyped-call]
+    asked.sentinels = [_Guard(timeout_ms, host=node.host, port=node.port, **own) for node in address.nodes]
+    return asked
+
+
+class _Guard(Redis):
+    """A sentinel, whose answer has its share of a command's time; see `_options` on redis-py's own way to keep it."""
+
+    def __init__(self, timeout_ms: int, **options: Any) -> None:
+        super().__init__(**options)
+        self._asking_s = timeout_ms / 1000 / ASKED_WITHIN_A_COMMAND
+
+    async def sentinel_masters(self) -> Any:
+        try:
+            async with asyncio.timeout(self._asking_s):
+                return await super().sentinel_masters()
+        except TimeoutError as error:
+            raise TooLate("the sentinel is silent") from error
 
 
 @contextmanager

