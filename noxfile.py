@@ -19,8 +19,9 @@ SERVICES = "edgescale/v1/ingestion_service.proto"
 PINNED = ("-c", "constraints.txt")
 TEST_TOOLS = (
     *("hypothesis", "httpx", "moto[server]", "playwright", "psutil"),
-    *("pytest", "pytest-asyncio", "pytest-timeout"),
+    *("pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist"),
 )
+SIDE_BY_SIDE = ("-n", "auto", "--maxprocesses", "4")
 SHORT_CAMPAIGN = ("--seeds", "500")
 TYPE_STUBS = (
     "boto3",
@@ -89,9 +90,10 @@ def generate(session: nox.Session, out: Path) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """All suites, in one environment: what unit, property and integration run one by one."""
+    """All suites, in one environment: what unit, property, integration and chaos run one by one."""
     install(session, *TEST_TOOLS)
-    session.run("pytest", *session.posargs)
+    # Most of them wait for servers most of the time.
+    session.run("pytest", *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session
