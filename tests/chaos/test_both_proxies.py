@@ -139,12 +139,13 @@ async def test_into_a_black_hole_on_the_way_there_falls_the_request(
 async def test_a_connection_through_a_black_hole_stays_open_until_the_heal(
     links: Links, server: Server, operator: Connection, direction: Direction
 ) -> None:
-    async with linked(links, server.url) as client, raw(client.link) as connection:
+    async with linked(links, server.url, timeout_ms=300) as client, raw(client.link) as connection:
         connection.send("CLIENT SETNAME hole", "PING")
         assert await connection.read(5 + len(PONG)) == b"+OK\r\n" + PONG
         async with client.link.toxic(BlackHole(direction=direction)):
             connection.send("PING")
-            await connection.writer.drain()
+            with pytest.raises(BrokerUnavailable):
+                await client.connection.command("PING")
             assert b"name=hole" in await operator.command("CLIENT", "LIST")
         assert await connection.story() == (b"", "closed")
 
@@ -169,6 +170,9 @@ async def test_a_limit_cuts_a_reply_behind_its_last_byte(links: Links, server: S
         async with raw(client.link) as connection:
             connection.send("PING", "PING")
             assert await connection.story() == ((PONG + PONG)[:10], "closed")
+        async with client.link.toxic(LimitBytes(len(PONG))), raw(client.link) as connection:
+            connection.send("PING")
+            assert await connection.story() == (PONG, "closed"), "it is not the byte beyond that closes it"
         # Each connection has the whole limit.
         assert await client.connection.command("PING") == b"PONG"
         with pytest.raises(BrokerUnavailable):

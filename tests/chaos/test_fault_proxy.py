@@ -280,6 +280,10 @@ async def test_connections_that_were_made_half_open_stay_so(client: Client[Fault
 async def test_who_is_not_read_from_must_wait_and_loses_nothing(
     client: Client[FaultProxy], operator: Connection
 ) -> None:
+    async with client.link.toxic(Stall()), reached(client.link, timeout_ms=300) as impatient:
+        with pytest.raises(BrokerUnavailable):
+            await impatient.connection.command("INCR", "n")
+        assert await counted(operator) == 1
     large = 32 * 1024 * 1024
     await operator.command("EVAL", f"return redis.call('SET', KEYS[1], string.rep('x', {large}))", "1", "k")
     async with client.link.toxic(Stall()):
