@@ -12,6 +12,7 @@ from edgescale.broker.fence import Fence
 from edgescale.broker.keys import Keys
 from edgescale.broker.script import Script
 from edgescale.errors import BrokerUnavailable, ConfigError
+from edgescale.harness.chaos.effects import Limit
 from edgescale.harness.chaos.fault_proxy import FaultProxies, FaultProxy, proxied
 from edgescale.harness.chaos.toxics import (
     BlackHole,
@@ -349,3 +350,16 @@ async def test_faults_of_requests_need_requests(server: Server) -> None:
         async with proxy.toxic(Latency(1)), proxy.toxic(SlowDrip(3)), raw(proxy) as connection:
             connection.send("PING")
             assert await connection.read(len(PONG)) == PONG
+
+
+async def test_a_defect_of_the_proxy_is_not_taken_for_a_fault(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def struck_by_a_defect() -> None:
+        async with proxied(server.url) as proxy, proxy.toxic(LimitBytes(0)), raw(proxy) as connection:
+            connection.send("PING")
+            assert await connection.story() == (b"", "reset")
+
+    # It cannot be called.
+    monkeypatch.setattr(Limit, "fate", None)
+    with pytest.raises(ExceptionGroup) as caught:
+        await struck_by_a_defect()
+    assert caught.group_contains(TypeError)

@@ -48,6 +48,7 @@ class FaultProxy:
         self._effects: list[Effect[Any]] = []
         self._lines: set[Line] = set()
         self._handlers: set[asyncio.Task[None]] = set()
+        self._defects: list[BaseException] = []
 
     @property
     def url(self) -> str:
@@ -76,11 +77,13 @@ class FaultProxy:
             raise Unavailable(f"cannot listen on port {self.port}: {error.strerror}") from error
 
     async def close(self) -> None:
-        """Listen no more, and reset all connections."""
+        """Listen no more, and reset all connections. A defect that has ended one of them is raised now."""
         self._close_listener()
         for handler in self._handlers:
             handler.cancel()
         await asyncio.gather(*self._handlers, return_exceptions=True)
+        if self._defects:
+            raise self._defects[0]
 
     def _close_listener(self) -> None:
         if self._server is not None:
@@ -155,7 +158,12 @@ class FaultProxy:
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         handler = asyncio.ensure_future(self._serve(Socket(reader, writer)))
         self._handlers.add(handler)
-        handler.add_done_callback(self._handlers.discard)
+        handler.add_done_callback(self._served)
+
+    def _served(self, handler: asyncio.Task[None]) -> None:
+        self._handlers.discard(handler)
+        if not handler.cancelled() and (defect := handler.exception()) is not None:
+            self._defects.append(defect)
 
     async def _serve(self, client: Socket) -> None:
         try:
@@ -175,9 +183,11 @@ class FaultProxy:
             await line.run()
             self._lines.remove(line)
             await line.closed()
+        except BaseException:
+            line.end(End.RESET)
+            raise
         finally:
             self._lines.discard(line)
-            line.end(End.RESET)
 
 
 class FaultProxies:
