@@ -1,8 +1,9 @@
 """A real server, and links to it through both kinds of proxies."""
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,8 +18,19 @@ from tests.servers import Server, own_server
 if TYPE_CHECKING:
     from edgescale.harness.chaos.toxiproxy_api import ToxiproxyApi
 
-# `required` makes it an error where there is none; a URL names one that runs.
+# `required` makes it an error that there is none; a URL names one that runs.
 TOXIPROXY = os.environ.get("TEST_TOXIPROXY", "")
+
+
+@contextmanager
+def needed() -> Iterator[None]:
+    """Where there is no Toxiproxy, skip with the reason, unless it is required."""
+    try:
+        yield
+    except ConfigError as none:
+        if TOXIPROXY == "required":
+            raise
+        pytest.skip(f"there is no Toxiproxy: {none}")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -45,24 +57,33 @@ async def operator(server: Server) -> AsyncIterator[Connection]:
     await connection.close()
 
 
+async def program() -> Path:
+    """That of a Toxiproxy, found or built."""
+    with needed():
+        # Its client may be missing, and then these tests only have nothing to stand on.
+        from edgescale.harness.chaos.toxiproxy_server import toxiproxy_program  # noqa: PLC0415
+
+        return await toxiproxy_program()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def startable() -> None:
+    """Another Toxiproxy can be started here."""
+    await program()
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def toxiproxy(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator["ToxiproxyApi"]:
-    """A Toxiproxy: a given one, or one that is found, or built."""
-    async with AsyncExitStack() as stack:
-        try:
-            # Its client may be missing, and then these tests only have nothing to stand on.
-            from edgescale.harness.chaos.toxiproxy_api import ToxiproxyApi  # noqa: PLC0415
-            from edgescale.harness.chaos.toxiproxy_server import toxiproxy_served  # noqa: PLC0415
+    """A Toxiproxy: the one that is given, or one of our own."""
+    if "://" not in TOXIPROXY:
+        await program()
+    from edgescale.harness.chaos.toxiproxy_api import ToxiproxyApi  # noqa: PLC0415 - as above
+    from edgescale.harness.chaos.toxiproxy_server import toxiproxy_served  # noqa: PLC0415 - as above
 
-            if "://" in TOXIPROXY:
-                api = ToxiproxyApi(TOXIPROXY)
-            else:
-                log_path = tmp_path_factory.mktemp("toxiproxy") / "log"
-                api = await stack.enter_async_context(toxiproxy_served(log_path))
-        except ConfigError as none:
-            if TOXIPROXY:
-                raise
-            pytest.skip(f"there is no Toxiproxy: {none}")
+    if "://" in TOXIPROXY:
+        yield ToxiproxyApi(TOXIPROXY)
+        return
+    async with toxiproxy_served(tmp_path_factory.mktemp("toxiproxy") / "log") as api:
         yield api
 
 

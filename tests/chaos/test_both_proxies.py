@@ -211,6 +211,16 @@ async def test_while_refused_nobody_is_connected_and_nobody_gets_in(links: Links
         assert await client.connection.command("PING") == b"PONG"
 
 
+async def test_refusals_may_overlap(links: Links, server: Server) -> None:
+    async with linked(links, server.url) as client:
+        async with client.link.toxic(Refused()):
+            async with client.link.toxic(Refused()):
+                pass
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(client.link.host, client.link.port)
+        assert await client.connection.command("PING") == b"PONG"
+
+
 async def test_a_fault_can_be_changed_while_it_is_in_force(links: Links, server: Server, operator: Connection) -> None:
     async with linked(links, server.url) as client, client.link.toxic(Latency(LONG_MS)) as dose:
         call = client.begin("INCR", "n")

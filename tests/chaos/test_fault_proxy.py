@@ -1,6 +1,5 @@
 """What only the built-in proxy does: faults of requests, replies and messages, and of bytes that Toxiproxy lacks."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -22,7 +21,6 @@ from edgescale.harness.chaos.toxics import (
     Latency,
     LimitBytes,
     MessageLoss,
-    Refused,
     RequestLost,
     ResetInBatch,
     SlowDrip,
@@ -306,15 +304,6 @@ async def test_who_is_severed_is_reset(client: Client[FaultProxy]) -> None:
         await connection.read(len(PONG))
         client.link.sever()
         assert await connection.story() == (b"", "reset")
-    assert await client.connection.command("PING") == b"PONG"
-
-
-async def test_refusals_may_overlap(client: Client[FaultProxy]) -> None:
-    async with client.link.toxic(Refused()):
-        async with client.link.toxic(Refused()):
-            pass
-        with pytest.raises(ConnectionRefusedError):
-            await asyncio.open_connection(client.link.host, client.link.port)
     assert await client.connection.command("PING") == b"PONG"
 
 

@@ -50,6 +50,7 @@ async def toxics(api: ToxiproxyApi, name: str = "made") -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.usefixtures("startable")
 async def test_one_process_speaks_to_several_servers(toxiproxy: ToxiproxyApi, tmp_path: Path) -> None:
     async with toxiproxy_served(tmp_path / "log") as other, made(toxiproxy, "here"), made(other, "there"):
         assert "here" in await proxies(toxiproxy)
@@ -222,6 +223,7 @@ async def test_no_proxy_of_the_environment_comes_between(
         await toxiproxy.enable("made", enabled=False)
 
 
+@pytest.mark.usefixtures("startable")
 async def test_a_served_toxiproxy_ends_with_its_block(server: Server, tmp_path: Path) -> None:
     async with toxiproxy_served(tmp_path / "deep" / "log") as api:
         links = ToxiproxyLinks(api)
@@ -232,6 +234,7 @@ async def test_a_served_toxiproxy_ends_with_its_block(server: Server, tmp_path: 
         await api.version()
 
 
+@pytest.mark.usefixtures("startable")
 async def test_a_toxiproxy_that_dies_is_told_by_every_link(server: Server, tmp_path: Path) -> None:
     async with AsyncExitStack() as links:
         async with toxiproxy_served(tmp_path / "log") as api:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edgescale.harness.chaos.effect import Effect, End, Piece
 from edgescale.harness.chaos.effects import ON_BYTES
-from edgescale.harness.chaos.line import WAITING_BYTES_MAX, Waiting
+from edgescale.harness.chaos.line import WAITING_BYTES_MAX, Line, Socket, Waiting
 from edgescale.harness.chaos.toxic import Toxic
 from edgescale.harness.chaos.toxics import Bandwidth, Latency, LimitBytes, SlowDrip
 
@@ -37,7 +37,7 @@ def piece(data: bytes = b"x", line: Bystander | None = None) -> Piece:
 
 def lateness_ms(toxic: Latency, seed: int) -> list[float]:
     late, line = effect(toxic), Bystander(seed)
-    return [(late.held_until_s(piece(line=line)) - 1_000) * 1_000 for _ in range(50)]
+    return [late.delay_s(piece(line=line)) * 1_000 for _ in range(50)]
 
 
 def test_lateness_stays_within_its_jitter_and_is_drawn_from_the_seed() -> None:
@@ -84,6 +84,41 @@ def test_a_limit_lets_exactly_so_many_bytes_pass(sizes: list[int], bytes_max: in
         if fate.end is End.CLOSE:
             break
     assert passed == min(sum(sizes), bytes_max)
+
+
+class Sink:
+    """An end that takes everything."""
+
+    def write(self, data: bytes) -> None:
+        assert data == b"x"
+
+    async def drain(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("over_after_s", "gone_after_s"), [(9.0, 0.15), (0.02, 0.07)])
+async def test_delays_add_up_unless_one_is_over_early(
+    monkeypatch: pytest.MonkeyPatch, over_after_s: float, gone_after_s: float
+) -> None:
+    clock_s = [1_000.0]
+    late, later = effect(Latency(100)), effect(Latency(50))
+
+    def pausing(longest_s: float) -> Callable[[float], Awaitable[None]]:
+        async def pause(seconds: float) -> None:
+            clock_s[0] += min(seconds, longest_s)
+
+        return pause
+
+    monkeypatch.setattr(late, "pause", pausing(over_after_s))
+    monkeypatch.setattr(later, "pause", pausing(9.0))
+    sink: Any = Sink()
+    end = Socket(asyncio.StreamReader(), sink)
+    way = Line(end, end, [late, later], random.Random(0), speaks_resp=False)._ways[1]
+    monkeypatch.setattr(way, "_now_s", lambda: clock_s[0])
+
+    await way._let_go(piece())
+
+    assert clock_s[0] - 1_000 == pytest.approx(gone_after_s)
 
 
 async def test_who_sends_more_than_can_wait_must_wait() -> None:

@@ -47,7 +47,7 @@ PASSES = Fate()
 VANISHES = Fate(0)
 
 
-class Way(Protocol):
+class Victim(Protocol):
     """A connection, as effects see it.
 
     Attributes:
@@ -73,7 +73,7 @@ class Piece:
         is_message: it was pushed to a subscriber.
     """
 
-    line: Way
+    line: Victim
     direction: Direction
     at_s: float
     data: bytes
@@ -111,9 +111,10 @@ class Effect(Generic[T]):
         """Whether it may do anything to what goes this way."""
         return getattr(self.toxic, "direction", direction) == direction
 
-    def held_until_s(self, piece: Piece) -> float:
-        """When a piece may go on, by the loop's clock. Asked once for each."""
-        return piece.at_s
+    def delay_s(self, piece: Piece) -> float:
+        """How much later a piece may go on. Asked once for each."""
+        del piece
+        return 0.0
 
     def fate(self, piece: Piece) -> Fate:
         """What becomes of a piece as it leaves. Asked once for each."""
@@ -128,7 +129,7 @@ class Effect(Generic[T]):
     async def admits(self) -> None:
         """Wait until what arrived may be taken in."""
 
-    def heal(self, line: Way) -> None:
+    def heal(self, line: Victim) -> None:
         """The toxic is no longer in force on a connection."""
 
     def strike(self) -> None:

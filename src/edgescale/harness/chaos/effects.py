@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from random import Random  # noqa: TID251 - seeded by whoever makes the proxy
 from typing import Any
 
-from edgescale.harness.chaos.effect import PASSES, VANISHES, Effect, End, Fate, Piece, Way
+from edgescale.harness.chaos.effect import PASSES, VANISHES, Effect, End, Fate, Piece, Victim
 from edgescale.harness.chaos.toxic import Toxic
 from edgescale.harness.chaos.toxics import (
     Bandwidth,
@@ -25,13 +25,13 @@ _BANDWIDTH_STEP_S = 0.1
 class Late(Effect[Latency]):
     """Holds everything for a while."""
 
-    def held_until_s(self, piece: Piece) -> float:
-        """Counted from when it arrived: what came in a row is late together."""
+    def delay_s(self, piece: Piece) -> float:
+        """All but the news of an end."""
         if piece.is_end:
-            return piece.at_s
+            return 0.0
         self.strike()
         jitter_ms = piece.line.rng.uniform(-self.toxic.jitter_ms, self.toxic.jitter_ms)
-        return piece.at_s + (self.toxic.latency_ms + jitter_ms) / 1000
+        return (self.toxic.latency_ms + jitter_ms) / 1000
 
 
 class Narrow(Effect[Bandwidth]):
@@ -73,7 +73,7 @@ class Hole(Effect[BlackHole]):
         self.strike()
         return VANISHES
 
-    def heal(self, line: Way) -> None:
+    def heal(self, line: Victim) -> None:
         """Whatever comes next would be out of its context."""
         line.end(End.CLOSE)
 
@@ -105,7 +105,7 @@ class Limit(Effect[LimitBytes]):
 
     def __init__(self, toxic: LimitBytes, struck: Counter[Toxic]) -> None:
         super().__init__(toxic, struck)
-        self._passed: Counter[Way] = Counter()
+        self._passed: Counter[Victim] = Counter()
 
     def fate(self, piece: Piece) -> Fate:
         """The last byte that may pass is the last one."""

@@ -67,12 +67,12 @@ class CutBefore(AimedEffect[RequestLost]):
 class Hold(AimedEffect[Delay]):
     """Holds a request, and all behind it."""
 
-    def held_until_s(self, piece: Piece) -> float:
-        """Counted from when it arrived."""
+    def delay_s(self, piece: Piece) -> float:
+        """A chosen request."""
         if not self.befalls(piece.request):
-            return piece.at_s
+            return 0.0
         self.strike()
-        return piece.at_s + self.toxic.delay_ms / 1000
+        return self.toxic.delay_ms / 1000
 
 
 class CutBatch(Effect[ResetInBatch]):

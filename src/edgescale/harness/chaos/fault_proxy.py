@@ -213,8 +213,8 @@ class FaultProxies:
             await proxy.start()
             yield proxy
         finally:
-            await proxy.close()
             self._names.remove(name)
+            await proxy.close()
 
 
 @asynccontextmanager

@@ -124,8 +124,13 @@ class _Way:
         self._line.end(End.CLOSE)
 
     async def _let_go(self, piece: Piece) -> None:
+        # Counted from when it arrived, so that what came in a row is late together.
+        due_s = piece.at_s
         for effect in self._effects():
-            await effect.pause(effect.held_until_s(piece) - self._now_s())
+            due_s += effect.delay_s(piece)
+            await effect.pause(due_s - self._now_s())
+            # Earlier, where the fault was over meanwhile.
+            due_s = min(due_s, self._now_s())
         effects = self._effects()
         fates = [effect.fate(piece) for effect in effects]
         passes = [fate.passes_bytes for fate in fates if fate.passes_bytes is not None]

@@ -23,7 +23,7 @@ def at_least(low: int) -> Rule:
 
 def one_way(value: object) -> str:
     """A direction."""
-    return "" if value in {"upstream", "downstream"} else "must be 'upstream' (to the server) or 'downstream' (from it)"
+    return "" if value in ("upstream", "downstream") else "must be 'upstream' (to the server) or 'downstream' (from it)"
 
 
 def a_share(value: object) -> str:

@@ -52,6 +52,7 @@ class ToxiproxyLink:
         self._api = api
         self._name = name
         self._numbers = itertools.count(1)
+        self._downs = 0
         self.host, self.port = host, port
         self.url = target.by_way_of(host, port)
 
@@ -73,11 +74,14 @@ class ToxiproxyLink:
 
     @asynccontextmanager
     async def _down(self) -> AsyncIterator[None]:
+        self._downs += 1
         try:
             await self._api.enable(self._name, enabled=False)
             yield
         finally:
-            await self._api.enable(self._name, enabled=True)
+            self._downs -= 1
+            if not self._downs:
+                await self._api.enable(self._name, enabled=True)
 
 
 class ToxiproxyDose:

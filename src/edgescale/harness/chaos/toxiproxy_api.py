@@ -30,6 +30,8 @@ except ImportError as error:
     raise ConfigError("toxiproxy-python is not installed: pip install edgescale[chaos]") from error
 
 T = TypeVar("T")
+# Longer than Toxiproxy takes for anything. Source: its `timeoutMiddleware`.
+_TIMEOUT_S = 30.0
 # Before that, proxies and toxics could not be changed by PATCH.
 _VERSION_MIN = (2, 6)
 _SERVER: ContextVar[Any] = ContextVar("_SERVER", default=library.APIConsumer)
@@ -105,7 +107,7 @@ class ToxiproxyApi:
         Unavailable: by each method: it does not answer, or has forgotten what it was told.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 5.0) -> None:
+    def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
         self.target = Target.parse(url)
         host, _, port = self.target.address.rpartition(":")
         own = {"host": host, "port": port, "timeout_s": timeout_s}
