@@ -113,6 +113,13 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """Faults of real networks: the built-in proxy, and Toxiproxy where it is found or can be built."""
+    install(session, *TEST_TOOLS)
+    session.run("pytest", "tests/chaos", *session.posargs)
+
+
+@nox.session
 def cluster(session: nox.Session) -> None:
     """All integration tests that share a server, on a real cluster of three primaries and three replicas."""
     install(session, *TEST_TOOLS)
