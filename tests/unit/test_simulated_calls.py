@@ -131,7 +131,10 @@ def simulated(scenario: Scenario, seed: int = 0) -> Observations:
     return cast("Observations", loop.run_until_complete(cast("Any", scenario(stub, servicer))))
 
 
-@pytest.fixture(params=[really, *(partial(simulated, seed=seed) for seed in range(10))], ids=lambda run: str(run)[:60])
+@pytest.fixture(
+    params=[really, *(partial(simulated, seed=seed) for seed in range(10))],
+    ids=["real", *(f"seed {seed}" for seed in range(10))],
+)
 def run(request: pytest.FixtureRequest) -> Iterator[Run]:
     gc.disable()
     yield request.param
