@@ -131,13 +131,6 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
-def chaos(session: nox.Session) -> None:
-    """Faults of real networks: the built-in proxy, and Toxiproxy where it is found or can be built."""
-    install(session, *TEST_TOOLS)
-    session.run("pytest", "tests/chaos", *session.posargs)
-
-
-@nox.session
 def cluster(session: nox.Session) -> None:
     """The integration tests on a real cluster of three primaries and three replicas."""
     on_many_servers(session)
