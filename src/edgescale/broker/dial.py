@@ -10,7 +10,8 @@ from redis.asyncio.connection import ConnectionPool, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import DataError, TimeoutError as TooLate
+from redis.exceptions import DataError
+from redis.exceptions import TimeoutError as TooLate
 
 from edgescale.broker.address import EXAMPLES, Address, Node
 from edgescale.errors import ConfigError
