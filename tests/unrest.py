@@ -9,10 +9,10 @@ import os
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.clusters import READY_WITHIN_S, Cluster, clustered, migrate_at_once
 from tests.load import name_in
@@ -20,7 +20,10 @@ from tests.sentinels import watched_by_sentinels
 from tests.servers import Server
 from tests.support import CLUSTER_PARTITIONS, Rig, eventually
 
-# One in so many of the tests that have a rig sees a server replaced; it takes a second or two.
+T = TypeVar("T")
+# Has something done in another loop.
+Do = Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]
+# One in so many of the tests that have a rig sees a primary replaced; it takes a second or two.
 EVERY = int(os.environ.get("TEST_UNREST_EVERY", "10"))
 # Tests freeze a server for seconds, and a sentinel is not to take it for dead.
 PATIENT_MS = 15_000
@@ -34,18 +37,13 @@ class Setup:
 
     Attributes:
         url: of all of them.
-        replace: has another server take over a partition from the one that has it; None where that is not done.
-        still: held while a partition is on its way, and by who needs all of them to stay where they are.
+        replace: has another server take over a partition from its primary; None where that is not done.
+        still: held while a partition is on its way from one server to another.
     """
 
     url: str
     replace: Callable[[int], Coroutine[Any, Any, None]] | None = None
     still: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    async def flush(self) -> None:
-        """Or what is on its way to a server that is empty already would stay."""
-        async with self.still:
-            await Server("setup", self.url).flush()
 
 
 @asynccontextmanager
@@ -114,17 +112,19 @@ class Shared(Server):
     Attributes:
         setup: which lives in another loop.
         do: has something done there.
-        due: whether a server is to be replaced now.
+        due: whether a primary is to be replaced now.
         turns: count what was.
     """
 
     setup: Setup
-    do: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]
+    do: Do
     due: Iterator[bool] = field(default_factory=lambda: itertools.cycle([*[False] * (EVERY - 1), True]))
     turns: Iterator[int] = field(default_factory=itertools.count)
 
     async def flush(self) -> None:
-        await self.do(self.setup.flush())
+        # Or what is on its way to a server that is empty already would stay.
+        async with at_rest(self):
+            await super().flush()
 
 
 @asynccontextmanager
@@ -137,19 +137,38 @@ async def shared(name: str, data_dir: Path) -> AsyncIterator[Shared]:
     def do(work: Coroutine[Any, Any, Any]) -> Awaitable[Any]:
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
 
-    stack = AsyncExitStack()
     try:
-        setup = await do(stack.enter_async_context(SETUPS[name](data_dir)))
-        yield Shared(name, setup.url, setup, do)
-        await do(stack.aclose())
+        async with entered(SETUPS[name](data_dir), do) as setup:
+            yield Shared(name, setup.url, setup, do)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
 
 
+@asynccontextmanager
+async def entered(context: AbstractAsyncContextManager[T], do: Do) -> AsyncIterator[T]:
+    """A context that is entered and left in another loop."""
+    stack = AsyncExitStack()
+    inside: T = await do(stack.enter_async_context(context))
+    try:
+        yield inside
+    finally:
+        await do(stack.aclose())
+
+
+@asynccontextmanager
+async def at_rest(server: Server) -> AsyncIterator[None]:
+    """No partition is on its way meanwhile."""
+    if isinstance(server, Shared):
+        async with entered(server.setup.still, server.do):
+            yield
+    else:
+        yield
+
+
 async def outlive(server: Server, rig: Rig) -> None:
-    """Have a server replaced, where one is due, while the rig is connected: it finds by itself what has taken over."""
+    """Have a primary replaced, where one is due, while the rig is connected: it finds by itself what has taken over."""
     if not isinstance(server, Shared) or server.setup.replace is None or not next(server.due):
         return
     partitions = rig.keys.partitions
@@ -157,4 +176,4 @@ async def outlive(server: Server, rig: Rig) -> None:
     await rig.submit(*names)
     await server.do(server.setup.replace(next(server.turns) % partitions))
     await rig.submit(*names)
-    await server.flush()
+    await rig.connection.everywhere("FLUSHALL")

@@ -1,6 +1,7 @@
 """Servers and the broker's parts, for tests against real servers."""
 
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from edgescale.local.valkey import EmbeddedValkey
 from tests.leaks import leaked
 from tests.servers import INSTEAD, Server, given_url, own_names, own_server, shared_names
 from tests.support import Rig, open_rig, serving
-from tests.unrest import DONE, SETUPS, outlive, shared
+from tests.unrest import DONE, SETUPS, at_rest, outlive, shared
 
 
 def pytest_make_parametrize_id(argname: str) -> str | None:
@@ -34,7 +35,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where all tests share one setup, those that share none are left out; so are those on a cluster where it is none."""
+    """Where all tests share one setup, those that share none are left out, and those on a cluster where it is none."""
     if not INSTEAD:
         return
     left_out = [item for item in items if not may_share(item)]
@@ -75,28 +76,25 @@ async def shared_server(
 
 
 @pytest.fixture(autouse=True)
-def as_fits_a_cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On many servers a test has several partitions, or one where it says so, or is skipped with the reason it gives."""
-    if (
-        "shared_server" not in request.fixturenames
-        or (name := request.getfixturevalue("shared_server").name) not in SETUPS
-    ):
+def as_fits_many_servers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a cluster a test has several partitions, or one where it says so, or is skipped with the reason it gives."""
+    if "shared_server" not in request.fixturenames or request.getfixturevalue("shared_server").name not in SETUPS:
         return
-    for unfit in ["one_server", *(["slots_stay"] if name == "migrating" else [])]:
-        if mark := request.node.get_closest_marker(unfit):
-            pytest.skip(mark.args[0])
+    if unfit := request.node.get_closest_marker("one_server"):
+        pytest.skip(unfit.args[0])
     if request.node.get_closest_marker("one_partition"):
         monkeypatch.setattr(Rig, "cluster_partitions", 1)
 
 
 @pytest.fixture
-async def server(shared_server: Server) -> AsyncIterator[Server]:
+async def server(request: pytest.FixtureRequest, shared_server: Server) -> AsyncIterator[Server]:
     """A server without data. Tests must not stop it or change its configuration; see `private_server`.
 
     A test that leaves a key behind that neither expires nor is kept for a reason fails.
     """
     await shared_server.flush()
-    yield shared_server
+    async with at_rest(shared_server) if request.node.get_closest_marker("slots_stay") else nullcontext():
+        yield shared_server
     async with open_rig(shared_server.url) as rig:
         assert await leaked(rig) == [], "these keys would stay for ever; tests.leaks says what may"
 

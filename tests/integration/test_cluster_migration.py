@@ -120,6 +120,18 @@ async def test_a_blocked_read_goes_on_at_the_new_node(cluster: Cluster, way: str
         await reader.close()
 
 
+async def test_a_read_that_waits_as_its_slot_goes_does_not_wait_anew(cluster: Cluster, way: str) -> None:
+    async with open_rig(cluster.url, **IMPATIENT) as rig:
+        await rig.broker.ensure_group(1, LANE)
+        reader = rig.connection.for_blocking(60_000)
+        reading = asyncio.create_task(rig.broker.read(reader, 1, LANE, "worker-1", count=1, block_ms=60_000))
+        await eventually(lambda: blocked(cluster))
+        await migrate(cluster, way)
+        # Else its caller would give up while it still waits.
+        assert await asyncio.wait_for(reading, 10) == []
+        await reader.close()
+
+
 async def blocked(cluster: Cluster) -> bool:
     return b"blocked_clients:1" in await (await cluster.owner(1)).command("INFO", "clients")
 

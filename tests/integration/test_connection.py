@@ -12,7 +12,7 @@ from edgescale.errors import (
     BrokerUnavailable,
     InternalError,
 )
-from edgescale.harness.chaos.fault_proxy import proxied
+from tests.proxy import proxied
 from tests.servers import Server
 from tests.support import Rig, all_of, ends_when_cancelled, settlement, submission
 
@@ -126,9 +126,7 @@ async def test_a_storm_of_cancellations_neither_shifts_replies_nor_exhausts_the_
 async def test_a_cancellation_is_never_swallowed(server: Server) -> None:
     async with connected(server.url) as connection:
         for number in range(200):
-            assert await ends_when_cancelled(connection, number % 40), (
-                f"it goes on as if nothing had happened ({number})"
-            )
+            assert await ends_when_cancelled(connection, number % 40), f"it goes on (try {number})"
 
 
 @pytest.mark.one_server("it is about the connections to one server")

@@ -145,6 +145,7 @@ async def test_an_unknown_task_cannot_be_cancelled_and_leaves_no_trace(rig: Rig)
     assert await rig.connection.command("DBSIZE") == 0
 
 
+@pytest.mark.slots_stay("a subscription ends as its slot goes")
 async def test_cancelling_again_changes_nothing(rig: Rig) -> None:
     await rig.broker.submit(submission("r1"), inbox="box")
     first = await rig.canceller.cancel("r1")
@@ -155,6 +156,7 @@ async def test_cancelling_again_changes_nothing(rig: Rig) -> None:
     assert await rig.fields("r1") == before
 
 
+@pytest.mark.slots_stay("a subscription ends as its slot goes")
 async def test_everyone_who_waits_is_told(rig: Rig) -> None:
     async with listening(rig, "box-1") as first, listening(rig, "box-2") as second:
         await rig.broker.submit(submission("r1"), inbox="box-1")

@@ -106,6 +106,7 @@ async def _attached(rig: Rig, inbox: str) -> bool:
     return inbox in await rig.inboxes("r1")
 
 
+@pytest.mark.slots_stay("a subscription ends as its slot goes")
 async def test_sending_a_replayed_request_again_attaches_to_it(rig: Rig) -> None:
     await rig.bury("r1")
     await replay(rig, "r1")

@@ -175,6 +175,7 @@ async def test_settling_again_after_a_lost_reply_says_settled_and_changes_nothin
     assert len(before[1]) == (1 if state == "dead_lettered" else 0)
 
 
+@pytest.mark.slots_stay("a subscription ends as its slot goes")
 async def test_everyone_who_waits_is_told(rig: Rig) -> None:
     async with listening(rig, "one") as heard_one, listening(rig, "two") as heard_two:
         await rig.broker.submit(submission(), inbox="one")
@@ -185,6 +186,7 @@ async def test_everyone_who_waits_is_told(rig: Rig) -> None:
         assert await heard_two() == [b"r1"]
 
 
+@pytest.mark.slots_stay("a subscription ends as its slot goes")
 async def test_settling_again_tells_everyone_again(rig: Rig) -> None:
     # A worker may die between the script and its reply; a waiter must not be left behind.
     async with listening(rig, "box") as heard:
@@ -195,6 +197,7 @@ async def test_settling_again_tells_everyone_again(rig: Rig) -> None:
             assert await heard() == [b"r1"]
 
 
+@pytest.mark.slots_stay("a subscription ends as its slot goes")
 async def test_a_superseded_settlement_tells_everyone_again(rig: Rig) -> None:
     first, second = await take_twice(rig)
     await rig.broker.lookup("r1", inbox="box")
@@ -205,6 +208,7 @@ async def test_a_superseded_settlement_tells_everyone_again(rig: Rig) -> None:
         assert await heard() == [b"r1"]
 
 
+@pytest.mark.slots_stay("a subscription ends as its slot goes")
 async def test_a_lost_settlement_tells_nobody(rig: Rig) -> None:
     async with listening(rig, "box") as heard:
         await rig.broker.submit(submission(), inbox="box")
@@ -213,6 +217,7 @@ async def test_a_lost_settlement_tells_nobody(rig: Rig) -> None:
         assert await heard() == []
 
 
+@pytest.mark.slots_stay("a subscription ends as its slot goes")
 async def test_the_result_is_stored_before_anybody_is_told(rig: Rig) -> None:
     async with listening(rig, "box") as heard:
         await rig.broker.submit(submission(), inbox="box")

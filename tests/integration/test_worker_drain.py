@@ -75,6 +75,7 @@ async def test_what_is_handed_back_does_not_wait_for_a_read_that_waits_at_the_se
             assert worker.readiness.state == "draining"
 
 
+@pytest.mark.one_partition
 async def test_what_the_last_read_brings_after_the_grace_is_handed_back(server: Server, rig: Rig, inbox: Inbox) -> None:
     deed = Deed(held=True)
     changes = {"lease_ms": LONG_MS, "drain_grace_ms": 10, "redis_block_ms": 30_000}

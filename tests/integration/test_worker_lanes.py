@@ -13,7 +13,10 @@ from tests.parts import LEASE_MS, Deed, answer_with_attempt, working
 from tests.servers import Server
 from tests.support import Rig, eventually
 
-pytestmark = pytest.mark.parametrize("shared_server", ["valkey"], indirect=True, scope="session")
+pytestmark = [
+    pytest.mark.parametrize("shared_server", ["valkey"], indirect=True, scope="session"),
+    pytest.mark.one_partition,
+]
 LANES = {"heartbeat": 4, "text": 4, "file": 4}
 LONG_MS = 60_000
 

@@ -82,6 +82,17 @@ async def test_a_command_that_a_node_sends_on_is_followed_and_later_ones_go_ther
         assert (len(old.heard), len(new.heard)) == (1, 3)
 
 
+async def test_a_read_that_waited_as_its_slot_went_is_followed_and_does_not_wait_again() -> None:
+    async with fake_nodes(2) as (old, new), connected(old) as connection:
+        old.slots, new.slots = everything(old.node), everything(new.node)
+        old.answer = lambda _: moved_to(new.node)
+        await connection.command("XREADGROUP", "GROUP", "g", "c", "COUNT", 1, "BLOCK", 900, "STREAMS", KEY, ">")
+        await connection.command("XREADGROUP", "GROUP", "g", "c", "COUNT", 1, "BLOCK", 900, "STREAMS", KEY, ">")
+    unblocked, blocked = [b" ".join(command) for command in new.heard]
+    assert unblocked == f"XREADGROUP GROUP g c COUNT 1 STREAMS {KEY} >".encode()
+    assert blocked == f"XREADGROUP GROUP g c COUNT 1 BLOCK 900 STREAMS {KEY} >".encode()
+
+
 async def test_a_key_that_has_gone_ahead_is_asked_for_at_the_target_with_leave() -> None:
     async with fake_nodes(2) as (source, target), connected(source) as connection:
         source.slots = everything(source.node)

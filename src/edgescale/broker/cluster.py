@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import chain, repeat
 from typing import Any, TypeVar
 
 from redis import exceptions as foreign
@@ -11,7 +12,7 @@ from edgescale.broker.address import Address, Node
 from edgescale.broker.dial import dial_node
 from edgescale.broker.pool import Pool
 from edgescale.broker.script import Argument
-from edgescale.broker.slots import SlotMap, named, slot_of
+from edgescale.broker.slots import SlotMap, named, slot_of, unblocked
 from edgescale.broker.topology import Topology, retire_strangers
 
 T = TypeVar("T")
@@ -52,8 +53,12 @@ class ClusterRoute:
         return cls(topology, connect, size)
 
     async def exchange(self, args: Sequence[Argument], at: str | None) -> Any:
-        """As of a route; a command that a node sends on was not carried out there, and is sent on."""
-        return await self._follow(slot_of(args, at), lambda pool, asking: pool.exchange(*args, asking=asking))
+        """As of a route; a command that a node sends on was not carried out there, and is sent on.
+
+        A read that waited for entries does not wait for them again: its caller would have given up before.
+        """
+        sent = chain([args], repeat(unblocked(args)))
+        return await self._follow(slot_of(args, at), lambda pool, asking: pool.exchange(*next(sent), asking=asking))
 
     async def exchange_all(self, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
         """As of a route; where the first command is sent on, all are."""

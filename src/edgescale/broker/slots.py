@@ -29,6 +29,14 @@ def _first_key(args: Sequence[Argument]) -> Argument:
     return args[_KEY_AT.get(str(args[0]), 1)]
 
 
+def unblocked(args: Sequence[Argument]) -> Sequence[Argument]:
+    """The command, which takes what is there now where it would have waited. Source: XREADGROUP, BLOCK."""
+    if args[0] != "XREADGROUP" or "BLOCK" not in args:
+        return args
+    at = args.index("BLOCK")
+    return (*args[:at], *args[at + 2 :])
+
+
 @dataclass(frozen=True, slots=True)
 class SlotMap:
     """Who owns which slots, as one node told.
