@@ -12,7 +12,7 @@ from edgescale.errors import (
     BrokerUnavailable,
     InternalError,
 )
-from tests.proxy import proxied
+from edgescale.harness.chaos.fault_proxy import proxied
 from tests.servers import Server
 from tests.support import Rig, all_of, ends_when_cancelled, settlement, submission
 
