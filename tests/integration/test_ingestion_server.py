@@ -138,7 +138,7 @@ async def test_nothing_is_taken_before_the_inbox_is_subscribed(
         await door.close()
 
 
-@pytest.mark.slots_stay("a subscription ends as its slot goes")
+@pytest.mark.slots_stay("it is not serving for the moment in which a subscription follows its slot")
 async def test_who_is_subscribed_and_reads_no_results_does_not_serve(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +180,7 @@ async def test_health_follows_redis(tmp_path: Path, shared_server: Server) -> No
         await valkey.stop()
 
 
+@pytest.mark.slots_stay("it is not serving for the moment in which a subscription follows its slot")
 async def test_a_stop_is_heard_first_then_open_requests_are_answered_and_new_ones_are_not_taken(
     server: Server, tmp_path: Path
 ) -> None:
@@ -212,6 +213,7 @@ def _poll(request_id: str) -> GetTaskRequest:
     return request
 
 
+@pytest.mark.slots_stay("it is not serving for the moment in which a subscription follows its slot")
 async def test_a_process_that_is_told_to_end_answers_its_callers_first(server: Server, tmp_path: Path) -> None:
     deed = Deed(held=True)
     settings: dict[str, Any] = {"redis_url": server.url, "data_dir": tmp_path, "grpc_bind": "127.0.0.1:0"}

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from edgescale.broker.model import Submission
 from edgescale.envelope import Envelope
 from edgescale.errors import InvalidInput, StoreUnavailable
 from edgescale.handlers.base import Context, Outcome, Rejected, Retry
+from edgescale.handlers.policy import Policy
 from tests.parts import Act, Deed, answer_with_attempt, ask, said, working
 from tests.servers import Server
 from tests.support import LANE, Rig, eventually, submission
@@ -48,7 +50,7 @@ async def test_what_one_worker_has_no_slot_for_is_done_by_another(server: Server
     async with working(server.url, held, slots=1, lease_ms=LONG_LEASE_MS):
         await rig.submit("r0")
         await eventually(lambda: held.running == 1)
-        async with working(server.url, free, slots=1):
+        async with working(server.url, free, slots=1, lease_ms=LONG_LEASE_MS):
             await rig.submit("r1", "r2", "r3")
             await eventually(lambda: sorted(free.ended) == ["r1", "r2", "r3"])
         held.gate.set()
@@ -184,12 +186,13 @@ async def test_trouble_that_passes_is_tried_again(server: Server, rig: Rig, inbo
 
 
 async def test_a_kind_that_one_worker_does_not_know_is_done_by_one_that_does(
-    server: Server, rig: Rig, inbox: Inbox
+    server: Server, rig: Rig, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deed = Deed()
     changes: dict[str, Any] = {"attempts_max": 50, "lease_ms": 200}
+    # Who does not know it may be given it many times in a row: the pauses must not grow to minutes.
+    monkeypatch.setattr("edgescale.handlers.registry.Policy", partial(Policy, backoff_max_ms=400))
     async with working(server.url, deed, **changes), working(server.url, deed, kind="novel", **changes):
-        # Who does not know it may be given it several times in a row, with pauses that grow.
         asked = [ask(rig, inbox, submission(f"r{number}", kind="novel"), timeout_s=60) for number in range(5)]
         records = await asyncio.gather(*asked)
     assert {(record.state, record.kind) for record in records} == {("succeeded", "novel")}
