@@ -21,7 +21,7 @@ TEST_TOOLS = (
     *("hypothesis", "httpx", "moto[server]", "playwright", "psutil"),
     *("pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist"),
 )
-SIDE_BY_SIDE = ("-n", "auto", "--maxprocesses", "4")
+SIDE_BY_SIDE = ("-n", "3")
 SHORT_CAMPAIGN = ("--seeds", "500")
 TYPE_STUBS = (
     "boto3",

@@ -145,8 +145,9 @@ async def test_a_server_without_memory_refuses_a_batch_as_a_whole_and_still_sett
         assert await rig.broker.settle("worker-1", settlement(first)) == "settled"
         assert await rig.broker.settle("worker-1", settlement(second, state="dead_lettered")) == "settled"
         await rig.silence(third)
-        assert (await rig.broker.reclaim(0, LANE, "worker-2", cursor="0-0", count=10))[1][0].entry_id == third.entry_id
-        assert await rig.broker.settle("worker-2", settlement(third)) == "settled"
+        _, [taken_over] = await rig.broker.reclaim(0, LANE, "worker-2", cursor="0-0", count=10)
+        assert taken_over.entry_id == third.entry_id
+        assert await rig.broker.settle("worker-2", settlement(taken_over)) == "settled"
         assert await rig.backlog() == 0
         await rig.connection.command("CONFIG", "SET", "maxmemory", "0")
         await rig.submit("new-1")

@@ -202,6 +202,15 @@ def test_a_run_that_depends_on_its_process_is_found(simulate: Command) -> None:
     assert "0 of 3 seeds left the same trace when run again; not 0, 1, 2" in answer.out
 
 
+@pytest.fixture
+def ctrl_c_heard() -> Iterator[None]:
+    """As at a terminal; processes that run tests side by side do not hear it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_heard")
 def test_ctrl_c_tells_what_there_is(simulate: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
     def progress(what: str, total: int, *, quiet: bool = False) -> Iterator[Shown]:
