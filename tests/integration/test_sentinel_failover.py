@@ -17,7 +17,7 @@ from tests.load import Load, under_load
 from tests.parts import Deed, answer_with_attempt, said, working
 from tests.sentinels import PRIMARY, Watched, watched_by_sentinels
 from tests.servers import own_names
-from tests.support import ends_when_cancelled, eventually, open_rig, serving
+from tests.support import eventually, open_rig, serving
 
 IMPATIENT: dict[str, Any] = {"redis_timeout_ms": 500, "inbox_recheck_ms": 500, "lease_ms": 2_000}
 TAKEN_OVER_WITHIN_S = 20.0
@@ -120,14 +120,6 @@ async def test_a_sentinel_that_fell_silent_leaves_time_to_ask_the_next_one(watch
             assert await rig.request_ids() == ["r1"]
     finally:
         os.kill(silent, signal.SIGCONT)
-
-
-@ONE_KIND
-async def test_a_cancellation_is_not_swallowed_while_sentinels_are_asked(watched: Watched) -> None:
-    for turns in range(40):
-        connection = Connection(watched.url, timeout_ms=1_000)
-        assert await ends_when_cancelled(connection, turns), f"it goes on ({turns})"
-        await connection.close()
 
 
 @ONE_KIND
