@@ -54,6 +54,7 @@ class Site:
         self.recorder = Recorder(self.now_ns)
         self._events: list[Path] = []
         self._watches: set[asyncio.Task[None]] = set()
+        self._rebirths: dict[str, asyncio.Lock] = {}
         # Lives whose end is somebody's will.
         self._ending: set[Life] = set()
         folder.mkdir(parents=True, exist_ok=True)
@@ -127,8 +128,10 @@ class Site:
     async def start_again(self, life: Life) -> None:
         """Begin the next life of a service after this one, unless somebody did that."""
         name = life.orders.name
-        if self.lives[name] is life and not life.running:
-            await self.start(name)
+        # The nemesis heals it while its watch does: one of them is enough.
+        async with self._rebirths.setdefault(name, asyncio.Lock()):
+            if self.lives[name] is life and not life.running:
+                await self.start(name)
 
     async def kill(self, life: Life) -> None:
         """SIGKILL; written down once it is dead, so that nothing of it is seen later."""
