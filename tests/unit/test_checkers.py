@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgescale.harness.checkers import CHECKERS, judge, overall
@@ -63,6 +63,7 @@ def test_every_history_gets_a_verdict(events: list[Event], durability: int | str
 
 
 @given(st.lists(EVENTS, max_size=20))
+@example([Event(0, 0, "worker-1", "settle", "ok", None, "", {"status": "settled"})])
 def test_a_verdict_depends_on_the_history_alone(events: list[Event]) -> None:
     history = History.ordered(Header(terms=TERMS), events)
 

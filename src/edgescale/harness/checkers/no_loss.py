@@ -61,7 +61,7 @@ class Tasks:
             if call.request_id:
                 self._note_call(self.known.setdefault(call.request_id, Task()), call)
         for call in history.view(settlements):
-            if call.end is not None and call.end.text("status") == "settled":
+            if call.request_id and call.end is not None and call.end.text("status") == "settled":
                 self.known[call.request_id].settled.append(call.span)
 
     def _note(self, task: Task, event: Event) -> None:
