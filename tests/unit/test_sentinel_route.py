@@ -7,7 +7,7 @@ from tests.support import ends_when_cancelled
 
 def one_primary(node: FakeNode) -> bytes:
     """A reply to SENTINEL MASTERS."""
-    told = {"name": "primary", "ip": node.node.host, "port": node.node.port, "flags": "master"}
+    told: dict[str, str | int] = {"name": "primary", "ip": node.node.host, "port": node.node.port, "flags": "master"}
     told |= {"num-other-sentinels": 2, "num-slaves": 1}
     words = [word for pair in told.items() for word in pair]
     return b"*1\r\n*%d\r\n" % len(words) + b"".join(bulk(word) for word in words)
