@@ -117,17 +117,17 @@ def integration(session: nox.Session) -> None:
     session.run("pytest", "tests/integration", *session.posargs)
 
 
-def on_many_servers(session: nox.Session) -> None:
-    """All integration tests that share a server, on what tests/unrest.py has by the session's name."""
-    install(session, *TEST_TOOLS)
-    session.run("pytest", "tests/integration", *session.posargs, env={"TEST_SERVERS": session.name})
-
-
 @nox.session
 def chaos(session: nox.Session) -> None:
     """Faults of real networks, servers and processes; `-- --provider docker`, `-- --scenarios all`."""
     install(session, *TEST_TOOLS)
     session.run("pytest", "tests/chaos", *session.posargs)
+
+
+def on_many_servers(session: nox.Session) -> None:
+    """All integration tests that share a server, on what tests/unrest.py has by the session's name."""
+    install(session, *TEST_TOOLS)
+    session.run("pytest", "tests/integration", *session.posargs, env={"TEST_SERVERS": session.name})
 
 
 @nox.session

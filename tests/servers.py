@@ -12,7 +12,8 @@ from edgescale.local.valkey import EmbeddedValkey
 # Not named EDGESCALE_*: the services refuse settings that they do not know. What is stored there is flushed.
 URL_VARIABLE = "TEST_REDIS_URL"
 # One of the setups of tests.unrest, which all tests that share a server share instead; `nox -s NAME` does that.
-INSTEAD = os.environ.get("TEST_SERVERS", "")
+INSTEAD_VARIABLE = "TEST_SERVERS"
+INSTEAD = os.environ.get(INSTEAD_VARIABLE, "")
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ async def cluster(data_dir: Path) -> AsyncIterator[Setup]:
 
 @asynccontextmanager
 async def failing(data_dir: Path) -> AsyncIterator[Setup]:
-    """A cluster whose primaries are killed now and then; the dead one comes back, as a replica, before another dies."""
+    """A cluster whose primaries are killed now and then; the dead one comes back, a replica, before the next dies."""
     async with clustered(data_dir, "valkey") as running:
 
         async def replace(partition: int) -> None:

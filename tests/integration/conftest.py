@@ -15,9 +15,11 @@ from edgescale.chance import SystemChance
 from edgescale.config import Settings
 from edgescale.local.valkey import EmbeddedValkey
 from tests.leaks import leaked
-from tests.servers import INSTEAD, Server, given_url, own_names, own_server, shared_names
+from tests.servers import INSTEAD, INSTEAD_VARIABLE, Server, given_url, own_names, own_server, shared_names
 from tests.support import Rig, open_rig, serving
 from tests.unrest import DONE, SETUPS, at_rest, outlive, shared
+
+assert INSTEAD in {"", *SETUPS}, f"{INSTEAD_VARIABLE} must be one of {[*SETUPS]}"
 
 
 def pytest_make_parametrize_id(argname: str) -> str | None:

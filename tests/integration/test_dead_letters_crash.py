@@ -32,6 +32,7 @@ async def at_least(rig: Rig, count: int) -> bool:
     return await rig.backlog() >= count
 
 
+@pytest.mark.one_partition
 @pytest.mark.parametrize("shared_server", ["valkey"], indirect=True)
 async def test_replays_that_a_dead_process_left_are_done_by_the_next_and_none_twice(
     server: Server, tmp_path: Path
