@@ -5,6 +5,7 @@ By default a short pass over some of them, on native servers; `--scenarios all` 
 
 import dataclasses
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ import pytest
 from edgescale.harness.chaos.fault_proxy import FaultProxies
 from edgescale.harness.chaos.provider import Provider
 from edgescale.harness.chaos.providers import Choice, choose
+from edgescale.harness.chaos.proxies import parse_proxy, proxy_of
 from edgescale.harness.chaos.run import ChaosRun, carry_out
 from edgescale.harness.chaos.scenario import load_scenario, scenario_names
 from edgescale.harness.regressions import Regression
+from tests.chaos.conftest import needed
 
 SEED = 1
 # In the short pass: those in which the most parts take part, and how long they send.
@@ -50,6 +53,20 @@ async def test_every_promise_is_kept(
 
     assert trouble_of(run) == []
     assert [name for name in wanted.reaches if not run.markers[name]] == []
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("proxy", ["built-in", "toxiproxy"])
+async def test_the_verdict_is_the_same_through_either_proxy(proxy: str, provider: Provider, tmp_path: Path) -> None:
+    wanted = dataclasses.replace(load_scenario("redis-blackhole"), duration_s=SHORT_S)
+    async with AsyncExitStack() as ends:
+        with needed():
+            between = await ends.enter_async_context(proxy_of(parse_proxy(proxy), provider))
+        server = await provider.server()
+        run = await carry_out(wanted.plan(SEED), server, between.links(SEED, server), tmp_path / "run")
+
+    assert trouble_of(run) == []
+    assert {event.text("fault") for event in run.history.named("fault")} == {"black_hole", "one_way"}
 
 
 def trouble_of(run: ChaosRun) -> list[str]:

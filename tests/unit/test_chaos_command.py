@@ -35,6 +35,11 @@ def test_scenarios_are_listed_with_what_they_are_about(
         (["worker-kil"], "there is no 'worker-kil'; did you mean 'worker-kill'?"),
         (["mine.toml"], "scenario mine.toml: No such file or directory"),
         (["worker-kill", "--provider", "podman"], "--provider podman: must be one of auto, docker, native, compose"),
+        (["worker-kill", "--proxy", "envoy"], "--proxy envoy: must be built-in, toxiproxy, or the URL of a Toxiproxy"),
+        (
+            ["reply-lost", "--proxy", "toxiproxy"],
+            "scenario reply-lost: faults[0]: cut_in_batch is aimed at what is asked of Redis: use --proxy built-in",
+        ),
         (["worker-kill", "--mutant", "no_fencin"], "no mutant 'no_fencin': did you mean no_fencing"),
         (["worker-kill", "--report", "no/where.html"], "--report no/where.html: there is no folder no"),
         (["--plan", "none.json"], "plan none.json: No such file or directory"),

@@ -31,6 +31,9 @@ def chaos(
     provider: Annotated[
         str, typer.Option("--provider", help="Where Redis comes from: auto, docker, native, compose or a URL.")
     ] = "auto",
+    proxy: Annotated[
+        str, typer.Option("--proxy", help="What stands before Redis: built-in, toxiproxy or the URL of one.")
+    ] = "built-in",
     mutant: Annotated[str, typer.Option("--mutant", help="Break the services like this.")] = "",
     report: Annotated[Path | None, typer.Option("--report", help="Write an HTML page here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
@@ -50,7 +53,9 @@ def chaos(
         for name in scenario_names():
             print(f"{name:20} {load_scenario(name).title}")
         return
+    from edgescale.harness.chaos.fit import needs_aim
     from edgescale.harness.chaos.providers import parse_provider
+    from edgescale.harness.chaos.proxies import parse_proxy
     from edgescale.harness.chaos.session import run_all
     from edgescale.harness.mutants import find
 
@@ -58,15 +63,23 @@ def chaos(
         find(mutant)
     if report is not None and not report.absolute().parent.is_dir():
         raise ConfigError(f"--report {report}: there is no folder {report.parent}")
-    common = [f"--provider {shlex.quote(provider)}", *([f"--mutant {mutant}"] if mutant else [])]
+    between = parse_proxy(proxy)
+    common = [f"--provider {shlex.quote(provider)}"]
+    common += [f"--proxy {shlex.quote(proxy)}"] if between.name != "built-in" else []
+    common += [f"--mutant {mutant}"] if mutant else []
     if plan is not None:
         if scenarios or duration is not None or rate is not None:
             raise ConfigError("--plan runs one plan: leave scenarios, --duration and --rate out, or --plan")
-        wanted = [_planned(plan, common)]
+        wanted = [_checked(_planned(plan, common), f"plan {plan}", aims=between.aims)]
     else:
         names = scenario_names() if scenarios == [ALL] else scenarios or [USUAL]
         wanted = [_asked(name, seed, duration, rate, common) for name in names]
-    running = run_all(parse_provider(provider), wanted, mutant=mutant, report=report, as_json=as_json)
+        blind = [asked.name for asked in wanted if scenarios == [ALL] and not between.aims and needs_aim(asked.plan)]
+        if blind:
+            print(f"edgescale: left out, as only the built-in proxy can do them: {', '.join(blind)}", file=sys.stderr)
+        able = [asked for asked in wanted if asked.name not in blind]
+        wanted = [_checked(asked, f"scenario {asked.name}", aims=between.aims) for asked in able]
+    running = run_all(parse_provider(provider), wanted, proxy=between, mutant=mutant, report=report, as_json=as_json)
     raise typer.Exit(asyncio.run(running))
 
 
@@ -85,16 +98,27 @@ def _asked(name: str, seed: int, duration: float | None, rate: float | None, com
     return Asked(scenario.name, scenario.title, scenario.plan(seed), scenario.reaches, replay)
 
 
+def _checked(asked: "Asked", what: str, *, aims: bool) -> "Asked":
+    """The same, once it is sure that it can be carried out.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    from edgescale.harness.chaos.fit import check_plan
+
+    try:
+        check_plan(asked.plan, aims=aims)
+    except ConfigError as error:
+        raise ConfigError(f"{what}: {error}") from error
+    return asked
+
+
 def _planned(path: Path, common: list[str]) -> "Asked":
-    from edgescale.harness.chaos.fit import check_plan, left_out
+    from edgescale.harness.chaos.fit import left_out
     from edgescale.harness.chaos.session import Asked
     from edgescale.harness.regressions import Regression
 
     plan = Regression.load(path).plan
-    try:
-        check_plan(plan)
-    except ConfigError as error:
-        raise ConfigError(f"plan {path}: {error}") from error
     if told := left_out(plan):
         print(f"edgescale: {told}", file=sys.stderr)
     replay = " ".join(["edgescale chaos", f"--plan {shlex.quote(str(path))}", *common])

@@ -24,21 +24,23 @@ class FaultKind:
     Attributes:
         noted: the nemesis writes down that it begins and ends; otherwise what it does is written down as events of its
             own.
+        aimed: it needs a proxy that reads what is asked of Redis.
         make: does it.
     """
 
     noted: bool
+    aimed: bool
     make: Make
 
 
 FAULTS: dict[str, FaultKind] = {}
 
 
-def fault(*, noted: bool = True) -> Callable[[Make], Make]:
+def fault(*, noted: bool = True, aimed: bool = False) -> Callable[[Make], Make]:
     """Add a fault to those that can be done to real parts."""
 
     def add(make: Make) -> Make:
-        FAULTS[make.__name__] = FaultKind(noted, make)
+        FAULTS[make.__name__] = FaultKind(noted, aimed, make)
         return make
 
     return add

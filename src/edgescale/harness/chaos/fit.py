@@ -14,15 +14,27 @@ def left_out(plan: Plan) -> str:
     return f"all processes have the machine's clock here; in the plan it is wrong for {wrong}" if wrong else ""
 
 
-def check_plan(plan: Plan) -> Settings:
+def needs_aim(plan: Plan) -> bool:
+    """Whether a fault of it is aimed at what is asked of Redis."""
+    return any(fault.name in FAULTS and FAULTS[fault.name].aimed for fault in plan.faults)
+
+
+def check_plan(plan: Plan, *, aims: bool = True) -> Settings:
     """The settings of all services, if the plan can be carried out.
 
+    Args:
+        plan: to be carried out.
+        aims: whether the proxies before Redis read what is asked of it.
+
     Raises:
-        ConfigError: it names a fault that can only be had in simulation, or settings that cannot work; says which.
+        ConfigError: it names a fault that can only be had in simulation, or one that these proxies do not have, or
+            settings that cannot work; says which.
     """
     for at, fault in enumerate(plan.faults):
         if fault.name not in FAULTS:
             raise ConfigError(
                 f"faults[{at}]: {fault.name} cannot be done to real parts; those that can: {', '.join(sorted(FAULTS))}"
             )
+        if FAULTS[fault.name].aimed and not aims:
+            raise ConfigError(f"faults[{at}]: {fault.name} is aimed at what is asked of Redis: use --proxy built-in")
     return load_settings({}, **{**SETTINGS, **plan.settings})

@@ -90,7 +90,7 @@ async def stampede(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
         yield
 
 
-@fault()
+@fault(aimed=True)
 async def reply_lost(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """A command is carried out, and the connection is cut before its reply."""
     aimed = ExecuteThenCut(str(fault.options.get("command", "any")), times=_number(fault, "times"))
@@ -98,7 +98,7 @@ async def reply_lost(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
         yield
 
 
-@fault()
+@fault(aimed=True)
 async def request_lost(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """The connection is cut before a command arrives."""
     aimed = RequestLost(str(fault.options.get("command", "any")), times=_number(fault, "times"))
@@ -106,14 +106,14 @@ async def request_lost(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
         yield
 
 
-@fault()
+@fault(aimed=True)
 async def cut_in_batch(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """A connection is reset in the midst of a pipeline: some of its requests arrive, the others do not."""
     async with _on(_to_redis(stage, fault), ResetInBatch(_number(fault, "after"), times=_number(fault, "times"))):
         yield
 
 
-@fault()
+@fault(aimed=True)
 async def messages_lost(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """Notifications of results do not arrive; everything else does."""
     async with _on(_to_redis(stage, fault), MessageLoss(_number(fault, "percent", 100) / 100)):

@@ -15,9 +15,9 @@ from edgescale.harness.campaign.offences import offences_of
 from edgescale.harness.campaign.report import console_of
 from edgescale.harness.campaign.result import Offence
 from edgescale.harness.campaign.versions import commit_of, versions
-from edgescale.harness.chaos.fault_proxy import FaultProxies
 from edgescale.harness.chaos.provider import Provider
 from edgescale.harness.chaos.providers import Choice, choose
+from edgescale.harness.chaos.proxies import Proxy, ProxyChoice, proxy_of
 from edgescale.harness.chaos.run import ChaosRun, carry_out
 from edgescale.harness.chaos.view import watching
 from edgescale.harness.plan import Plan
@@ -100,30 +100,39 @@ class Told:
         }
 
 
-async def run_all(choice: Choice, wanted: Sequence[Asked], *, mutant: str, report: Path | None, as_json: bool) -> int:
+async def run_all(
+    choice: Choice,
+    wanted: Sequence[Asked],
+    *,
+    proxy: ProxyChoice,
+    mutant: str,
+    report: Path | None,
+    as_json: bool,
+) -> int:
     """Carry everything out, print what became of it, and return the exit status.
 
     Args:
         choice: of the provider of servers.
         wanted: one run after the other, each with a server of its own.
+        proxy: which one stands before it.
         mutant: under which services run; "" for none.
         report: where the page of the run goes; with several runs, each has a page of its own beside it.
         as_json: print that only.
 
     Raises:
-        ConfigError: the provider cannot be had, or a service does not start.
+        ConfigError: the provider or the proxy cannot be had, or a service does not start.
     """
     from edgescale.harness.chaos.told import print_all, print_one  # noqa: PLC0415 - it looks at what is told here
 
     told: list[Told] = []
     status = 0
     provider, because = await choose(choice)
-    async with provider:
+    async with provider, proxy_of(proxy, provider) as between:
         if not as_json:
-            sys.stderr.write(f"edgescale: provider {provider.name}: {because}\n")
+            sys.stderr.write(f"edgescale: provider {provider.name}: {because}; proxy {between.told}\n")
         try:
             for asked in wanted:
-                told.append(await _one(provider, asked, mutant=mutant, quiet=as_json))
+                told.append(await _one(provider, between, asked, mutant=mutant, quiet=as_json))
                 if report is not None:
                     where = report if len(wanted) == 1 else report.with_stem(f"{report.stem}-{asked.name}")
                     where.write_text(_page(told[-1]), encoding="utf-8")
@@ -141,13 +150,13 @@ async def run_all(choice: Choice, wanted: Sequence[Asked], *, mutant: str, repor
     return status or (0 if good else EXIT_FAILED)
 
 
-async def _one(provider: Provider, asked: Asked, *, mutant: str, quiet: bool) -> Told:
+async def _one(provider: Provider, proxy: Proxy, asked: Asked, *, mutant: str, quiet: bool) -> Told:
     folder = Path(tempfile.mkdtemp(prefix=f"edgescale-chaos-{asked.name}-"))
     began_s = perf_counter()
     server = await provider.server()
-    used = {"server": str(await server.describe())}
+    used = {"server": str(await server.describe()), "proxy": proxy.told}
     with watching(asked.name, quiet=quiet) as watcher:
-        links = FaultProxies(asked.plan.seed)
+        links = proxy.links(asked.plan.seed, server)
         run = await carry_out(asked.plan, server, links, folder, mutant=mutant, watcher=watcher)
     await server.discard()
     run.history.dump(folder / "history.jsonl")

@@ -9,6 +9,7 @@ from edgescale.harness.chaos.link import Target, checked_name, same_fault
 from edgescale.harness.chaos.toxic import Directed, Toxic
 from edgescale.harness.chaos.toxics import Bandwidth, BlackHole, Latency, LimitBytes, Refused, Reset, SlowDrip
 from edgescale.harness.chaos.toxiproxy_api import ToxiproxyApi
+from edgescale.harness.chaos.toxiproxy_at import ToxiproxyAt
 from edgescale.local.child import LOOPBACK, free_port
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - of a Toxiproxy that is elsewhere, in a container as a rule
@@ -105,19 +106,37 @@ class ToxiproxyLinks:
 
     Args:
         api: of the Toxiproxy. Where that is not this machine, its proxies listen on all of its interfaces.
+        at: where it is reached, if it is in a container, which has a few ports for its proxies.
+        peers: by target, `host:port` at which the Toxiproxy reaches it, where it does so otherwise than we.
     """
 
-    def __init__(self, api: ToxiproxyApi) -> None:
+    def __init__(
+        self, api: ToxiproxyApi, *, at: ToxiproxyAt | None = None, peers: Mapping[str, str] | None = None
+    ) -> None:
         self._api = api
+        self._at = at
+        self._peers = peers or {}
+        self._free = list(at.ports) if at else []
 
     @asynccontextmanager
     async def link(self, name: str, target: str) -> AsyncIterator[ToxiproxyLink]:
         """See `Links`."""
         checked_name(name)
-        where, host = Target.parse(target), self._api.target.host
-        bind, port = LOOPBACK if host in {LOOPBACK, "localhost"} else ANYWHERE, free_port()
-        await self._api.create(name, listen=f"{bind}:{port}", upstream=where.address)
+        where = Target.parse(target)
+        bind, host, port = self._place()
+        await self._api.create(name, listen=f"{bind}:{port}", upstream=self._peers.get(target, where.address))
         try:
             yield ToxiproxyLink(self._api, name, where, host=host, port=port)
         finally:
             await self._api.remove(name)
+            if self._at is not None:
+                self._free.append(port)
+
+    def _place(self) -> tuple[str, str, int]:
+        """What the next proxy listens on, and the host and port where it is reached."""
+        if self._at is None:
+            host = self._api.target.host
+            return LOOPBACK if host in {LOOPBACK, "localhost"} else ANYWHERE, host, free_port()
+        if not self._free:
+            raise ConfigError(f"toxiproxy: its container has {len(self._at.ports)} ports, and all of them are in use")
+        return self._at.listens_on, self._at.host, self._free.pop()
