@@ -14,6 +14,7 @@ from edgescale.harness.chaos.fault_proxy import FaultProxies
 from edgescale.harness.chaos.provider import Provider
 from edgescale.harness.chaos.providers import Choice, choose
 from edgescale.harness.chaos.proxies import parse_proxy, proxy_of
+from edgescale.harness.chaos.replicated import server_for
 from edgescale.harness.chaos.run import ChaosRun, carry_out
 from edgescale.harness.chaos.scenario import load_scenario, scenario_names
 from edgescale.harness.regressions import Regression
@@ -48,8 +49,9 @@ async def test_every_promise_is_kept(
     wanted = load_scenario(scenario)
     if request.config.getoption("scenarios") != "all":
         wanted = dataclasses.replace(wanted, duration_s=SHORT_S)
-    server = await provider.server()
-    run = await carry_out(wanted.plan(SEED), server, FaultProxies(SEED), tmp_path / "run")
+    plan = wanted.plan(SEED)
+    async with server_for(plan, provider) as server:
+        run = await carry_out(plan, server, FaultProxies(SEED), tmp_path / "run")
 
     assert trouble_of(run) == []
     assert [name for name in wanted.reaches if not run.markers[name]] == []

@@ -125,6 +125,15 @@ class FaultProxy:
             line.effects.remove(effect)
             effect.heal(line)
 
+    def lead_to(self, target: str) -> None:
+        """Lead to another server from now on; connections to the present one are reset.
+
+        Raises:
+            ConfigError: the target is none.
+        """
+        self._target = Target.parse(target)
+        self.sever()
+
     def sever(self) -> None:
         """Reset all connections."""
         self._end_all(End.RESET)

@@ -15,6 +15,7 @@ from edgescale.harness.chaos.capabilities import Capability
 from edgescale.harness.chaos.fault_proxy import FaultProxies
 from edgescale.harness.chaos.link import Link, Links
 from edgescale.harness.chaos.provider import Provider
+from edgescale.harness.chaos.replicated import Replicated
 from edgescale.harness.chaos.server import Server
 
 if TYPE_CHECKING:
@@ -76,11 +77,17 @@ class Proxy:
         Args:
             seed: of what built-in proxies leave to chance.
             server: to which links of this kind lead; all others are built in.
+
+        Raises:
+            ConfigError: they cannot lead there.
         """
         built_in = FaultProxies(seed)
         if self.api is None:
             return built_in
         from edgescale.harness.chaos.toxiproxy import ToxiproxyLinks
+
+        if self.at is not None and isinstance(server, Replicated):
+            raise ConfigError("--proxy: a Toxiproxy in a container reaches no server with a replica: use built-in")
 
         return _Split(built_in, ToxiproxyLinks(self.api, at=self.at, peers={server.url: server.peer}), server.url)
 

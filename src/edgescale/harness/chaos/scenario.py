@@ -27,10 +27,11 @@ from edgescale.harness.workload import WORKLOADS, Scene, requests_of
 T = TypeVar("T")
 FOLDER = "scenarios"
 # What a fault may befall beside the services.
-OTHERS = ("redis", "services")
+OTHERS = ("redis", "replica", "services")
 KINDS = ("ingestion", "gateway", "worker")
 # A fault ends so long before the load does, as far as possible: what comes back is seen at work again.
 CALM_MS = 1_000
+DRAWS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +102,9 @@ class Scenario:
         doors = tuple(name for name in names if not name.startswith("worker"))
         settings = Settings(**{**SETTINGS, **self.settings})
         scene = Scene(rng, doors, load_ms, settings.lease_ms, settings.attempts_max, settings.cap_of("text"))
-        # How much a workload sends grows with the scene's rate; by how much it is to grow is seen from a first draw.
-        once = sum(1 for name in self.workloads for _ in requests_of(name, scene))
-        scene = dataclasses.replace(scene, rate=self.rate * self.duration_s / max(1, once))
+        # How much a workload sends grows with the scene's rate; by how much it is to grow is seen from some draws.
+        drawn = sum(1 for _ in range(DRAWS) for name in self.workloads for _ in requests_of(name, scene))
+        scene = dataclasses.replace(scene, rate=self.rate * self.duration_s * DRAWS / max(1, drawn))
         return [request for name in self.workloads for request in requests_of(name, scene)]
 
     def _faults(self, rng: Random, names: Sequence[str], load_ms: int) -> Iterator[Fault]:

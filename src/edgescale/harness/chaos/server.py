@@ -138,7 +138,7 @@ async def described(url: str, provider: str, origin: str) -> Description:
     """
     connection = Connection(url, timeout_ms=_TIMEOUT_MS, connections_max=1)
     try:
-        facts = _facts(await connection.command("INFO", "server", at=_ANY_KEY))
+        facts = facts_of(await connection.command("INFO", "server", at=_ANY_KEY))
         [appendfsync, *_] = await connection.configured("appendfsync")
     finally:
         await connection.close()
@@ -149,7 +149,7 @@ async def described(url: str, provider: str, origin: str) -> Description:
 
 async def serves(connection: Connection, *, as_replica: bool) -> bool:
     """Whether the server answers with its data loaded; a replica, with all of its primary's data, which it keeps."""
-    facts = _facts(await connection.command("INFO"))
+    facts = facts_of(await connection.command("INFO"))
     # While data is loaded, INFO is answered but little else.
     if facts["loading"] != "0":
         return False
@@ -160,7 +160,7 @@ async def serves(connection: Connection, *, as_replica: bool) -> bool:
     return facts.get("master_link_status") == "up" and rewriting == {"0"}
 
 
-def _facts(info: bytes) -> dict[str, str]:
+def facts_of(info: bytes) -> dict[str, str]:
     """The lines of INFO by their names."""
     pairs = (line.partition(":") for line in info.decode().splitlines())
     return {name: value for name, colon, value in pairs if colon}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from edgescale.broker.keys import GROUP
 from edgescale.envelope import ENVELOPE_FIELD, REQUEST_ID_FIELD, Envelope
 from edgescale.harness.chaos.faults import fault
+from edgescale.harness.chaos.replicated import Replicated
 from edgescale.harness.plan import Fault
 
 if TYPE_CHECKING:
@@ -44,6 +45,31 @@ async def _down(stage: "RealStage") -> AsyncIterator[None]:
 
 def _lost(stage: "RealStage", what: str = "all") -> None:
     stage.site.recorder.note(REDIS, "lost", what=what)
+
+
+@fault()
+async def failover(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
+    """The server dies, and its replica takes over; later it comes back as a replica of that one."""
+    del fault
+    server = _replicated(stage)
+    async with _down(stage):
+        yield
+        if await server.take_over():
+            _lost(stage, "suffix")
+    await server.rejoin()
+
+
+@fault()
+async def replica_away(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
+    """The replica hears nothing for a while: when it takes over, all that came since is lost."""
+    del fault
+    async with _replicated(stage).parted():
+        yield
+
+
+def _replicated(stage: "RealStage") -> Replicated:
+    assert isinstance(stage.server, Replicated)  # noqa: S101 - such a plan is given one
+    return stage.server
 
 
 @fault(noted=False)

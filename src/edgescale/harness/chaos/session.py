@@ -18,6 +18,7 @@ from edgescale.harness.campaign.versions import commit_of, versions
 from edgescale.harness.chaos.provider import Provider
 from edgescale.harness.chaos.providers import Choice, choose
 from edgescale.harness.chaos.proxies import Proxy, ProxyChoice, proxy_of
+from edgescale.harness.chaos.replicated import server_for
 from edgescale.harness.chaos.run import ChaosRun, carry_out
 from edgescale.harness.chaos.view import watching
 from edgescale.harness.plan import Plan
@@ -153,12 +154,11 @@ async def run_all(
 async def _one(provider: Provider, proxy: Proxy, asked: Asked, *, mutant: str, quiet: bool) -> Told:
     folder = Path(tempfile.mkdtemp(prefix=f"edgescale-chaos-{asked.name}-"))
     began_s = perf_counter()
-    server = await provider.server()
-    used = {"server": str(await server.describe()), "proxy": proxy.told}
-    with watching(asked.name, quiet=quiet) as watcher:
-        links = proxy.links(asked.plan.seed, server)
-        run = await carry_out(asked.plan, server, links, folder, mutant=mutant, watcher=watcher)
-    await server.discard()
+    async with server_for(asked.plan, provider) as server:
+        used = {"server": str(await server.describe()), "proxy": proxy.told}
+        with watching(asked.name, quiet=quiet) as watcher:
+            links = proxy.links(asked.plan.seed, server)
+            run = await carry_out(asked.plan, server, links, folder, mutant=mutant, watcher=watcher)
     run.history.dump(folder / "history.jsonl")
     return Told(asked, run, used, perf_counter() - began_s, folder)
 

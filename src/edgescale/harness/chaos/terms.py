@@ -30,8 +30,17 @@ SETTINGS: Mapping[str, Any] = {
 BOUNDS = Bounds(answer_ms=8_000, reclaim_ms=3_000, recovery_ms=8_000, stop_ms=8_000, reply_ms=2_500, cancel_ms=4_000)
 
 
+# What a replica that hears everything may be behind, at most.
+REPLICA_LAG_MS = 1_000
+
+
 def header_of(plan: Plan, settings: Settings) -> Header:
-    """What the run was, and by which terms it is judged: servers sync before they reply, so nothing may be lost."""
+    """What the run was, and by which terms it is judged.
+
+    Servers sync before they reply, so nothing may be lost but by a failover, if nobody waits for the replica.
+    """
+    lossy = settings.durability != "strict" and any(fault.name == "failover" for fault in plan.faults)
+    behind_ms = max((fault.for_ms for fault in plan.faults if fault.name == "replica_away"), default=0)
     terms = Terms(
         lease_ms=settings.lease_ms,
         sweep_ms=settings.sweep_ms,
@@ -44,6 +53,6 @@ def header_of(plan: Plan, settings: Settings) -> Header:
         slots=settings.worker_lanes,
         weights=settings.weights,
         slots_max=settings.worker_slots_max,
-        durability="none",
+        durability=behind_ms + REPLICA_LAG_MS if lossy else "none",
     )
     return Header(plan.seed, plan.digest(), commit_of(), versions(), terms, BOUNDS)
