@@ -7,7 +7,7 @@ import pytest
 
 from edgescale.broker.inspect import check_server
 from edgescale.config import Settings
-from edgescale.errors import ConfigError
+from edgescale.errors import BrokerUnavailable, ConfigError
 from edgescale.local.valkey import EmbeddedValkey
 from tests.pairs import Pair, ask, paired
 from tests.servers import own_names
@@ -59,7 +59,9 @@ async def test_strict_refuses_a_server_that_syncs_every_second(pair: Pair) -> No
 
 async def test_strict_refuses_too_few_replicas_by_number(pair: Pair) -> None:
     await check(pair.primary, STRICT)
-    with pytest.raises(ConfigError, match=r"has 1 replicas online, and .*strict needs 2 \(EDGESCALE_REPLICAS_MIN\)"):
+    with pytest.raises(
+        BrokerUnavailable, match=r"has 1 replicas online, and .*strict needs 2 \(EDGESCALE_REPLICAS_MIN\)"
+    ):
         await check(pair.primary, Settings(durability="strict", replicas_min=2))
 
 

@@ -14,8 +14,10 @@ from edgescale.broker.dial import dial
 from edgescale.broker.fence import Fence
 from edgescale.broker.pool import Pool
 from edgescale.broker.script import Script
+from edgescale.chance import SystemChance
 from edgescale.errors import BrokerUnavailable
 from edgescale.telemetry.events import Event
+from edgescale.worker.fitness import until_fit
 from tests.pairs import Pair, ask, paired
 from tests.servers import own_names
 from tests.support import Rig, all_of, eventually, open_rig, serving, settlement, submission
@@ -52,6 +54,24 @@ async def test_a_frozen_replica_keeps_submissions_from_being_acknowledged_until_
             await waiting
         told = [line["event"] for line in logs if line["event"] in {Event.REPLICAS_BEHIND, Event.REPLICAS_FOLLOW}]
         assert told == [Event.REPLICAS_BEHIND, Event.REPLICAS_FOLLOW], "once for the outage, and once for its end"
+
+
+async def test_a_worker_that_starts_while_a_replica_is_missing_waits_for_it_and_says_so(pair: Pair) -> None:
+    """As one does that is started again right after a failover: exiting would help nobody."""
+    await pair.part()
+    async with strict(pair) as rig:
+        stop = asyncio.Event()
+        with capture_logs() as logs:
+            starting = asyncio.create_task(
+                until_fit(rig.connection, rig.keys, rig.broker, rig.settings, SystemChance(), stop)
+            )
+            await eventually(lambda: any(line["event"] == Event.BROKER_LOST for line in logs))
+            assert not starting.done()
+            await pair.follow()
+            assert await starting
+        [lost, found] = [line for line in logs if line["event"] in {Event.BROKER_LOST, Event.BROKER_FOUND}]
+        assert "has 0 replicas online, and EDGESCALE_DURABILITY=strict needs 1" in lost["error"]
+        assert found["event"] == Event.BROKER_FOUND
 
 
 async def test_a_replica_that_follows_nobody_acknowledges_nothing(pair: Pair) -> None:

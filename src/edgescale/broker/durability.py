@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from edgescale.config import Settings
-from edgescale.errors import ConfigError
+from edgescale.errors import BrokerUnavailable, ConfigError
 
 _REPLICA = re.compile(r"slave\d+")
 
@@ -19,6 +19,7 @@ def check_durability(info: Mapping[str, str], policies: Iterable[str | None], se
 
     Raises:
         ConfigError: it keeps too little, or does not say; with the remedy.
+        BrokerUnavailable: too few replicas are online at the moment; with the remedy, if that is how it is meant.
     """
     if settings.durability == "none":
         return
@@ -51,7 +52,8 @@ def _check_strict(policy: str | None, info: Mapping[str, str], settings: Setting
         )
     replicas = replicas_online(info)
     if replicas < settings.replicas_min:
-        raise ConfigError(
+        # Not a mistake of whoever has set it up, as far as we know: after a failover, one is missing for a while.
+        raise BrokerUnavailable(
             f"redis_url: the server has {replicas} replicas online, and EDGESCALE_DURABILITY=strict needs "
             f"{settings.replicas_min} (EDGESCALE_REPLICAS_MIN); connect more, or set EDGESCALE_DURABILITY=standard if "
             "losing what a failover takes is acceptable"

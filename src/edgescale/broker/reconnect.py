@@ -145,3 +145,31 @@ async def persist(call: Callable[[], Awaitable[T]], chance: Chance, *, patience_
         if loop.time() + wait_s > give_up:
             raise unclear
         await asyncio.sleep(wait_s)
+
+
+async def persist_to_start(call: Callable[[], Awaitable[None]], chance: Chance) -> None:
+    """Repeat what a service must have done before it serves for as long as that takes, and log that it waits, and why.
+
+    Args:
+        call: idempotent; raises a retryable EdgeScaleError when the broker is away.
+        chance: source of the jitter.
+
+    Raises:
+        EdgeScaleError: any other error of the call, at once.
+    """
+    waits, log = False, get_log()
+
+    async def told() -> None:
+        nonlocal waits
+        try:
+            await call()
+        except Unavailable as error:
+            if not waits:
+                # Or nobody could tell a service that waits from one that has nothing to do.
+                log.warning(Event.BROKER_LOST, duty="start", error=str(error), cause=repr(error.__cause__))
+            waits = True
+            raise
+
+    await persist(told, chance, patience_ms=float("inf"))
+    if waits:
+        log.info(Event.BROKER_FOUND, duty="start")

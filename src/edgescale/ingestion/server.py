@@ -10,7 +10,7 @@ from grpc_reflection.v1alpha import reflection
 from edgescale.broker.connection import Connection
 from edgescale.broker.inbox import Inbox
 from edgescale.broker.inspect import check_server
-from edgescale.broker.reconnect import pause, persist
+from edgescale.broker.reconnect import pause, persist_to_start
 from edgescale.chance import Chance
 from edgescale.config import Settings, split_address
 from edgescale.errors import ConfigError
@@ -122,7 +122,7 @@ class IngestionServer:
         async def check() -> None:
             await check_server(self._connection, self._settings)
 
-        await persist(check, self._chance, patience_ms=float("inf"))
+        await persist_to_start(check, self._chance)
         await self._inbox.ready.wait()
         # Only now can no result be missed.
         self._service.requests.open()

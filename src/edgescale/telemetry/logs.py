@@ -9,6 +9,8 @@ from typing import TextIO
 import structlog
 
 ID_FIELDS = ("request_id", "file_id", "agent_id")
+# Without the variables of each frame: payloads are among them, and belong in no log.
+_TRACEBACKS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 
 
 def configure_logs(*, service: str, log_format: str, level: str, stream: TextIO | None = None) -> None:
@@ -23,9 +25,11 @@ def configure_logs(*, service: str, log_format: str, level: str, stream: TextIO 
     out = stream or sys.stderr
     console = log_format == "console" or (log_format == "auto" and out.isatty())
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=out.isatty()) if console else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        if console
+        else structlog.processors.JSONRenderer()
     )
-    exceptions = [] if console else [structlog.processors.dict_tracebacks]
+    exceptions = [] if console else [structlog.processors.ExceptionRenderer(_TRACEBACKS)]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -6,12 +6,9 @@ from edgescale.broker.broker import Broker
 from edgescale.broker.connection import Connection
 from edgescale.broker.inspect import check_server
 from edgescale.broker.keys import Keys
-from edgescale.broker.reconnect import persist
+from edgescale.broker.reconnect import persist_to_start
 from edgescale.chance import Chance
 from edgescale.config import Settings
-from edgescale.errors import Unavailable
-from edgescale.telemetry.events import Event
-from edgescale.telemetry.logs import get_log
 
 
 async def until_fit(
@@ -22,26 +19,15 @@ async def until_fit(
     Raises:
         ConfigError: the server is there, and not fit.
     """
-    waits, log = False, get_log()
 
     async def check() -> None:
-        nonlocal waits
-        try:
-            await check_server(connection, settings)
-            # Before the first entry is taken: it may not be due yet.
-            for partition, clock in enumerate(broker.clocks):
-                asked = clock.ask()
-                clock.heard(await connection.now_ms(keys.dead(partition)), asked)
-        except Unavailable as error:
-            if not waits:
-                # Or nobody could tell a worker that waits from one that has nothing to do.
-                log.warning(Event.BROKER_LOST, duty="start", error=str(error), cause=repr(error.__cause__))
-            waits = True
-            raise
-        if waits:
-            log.info(Event.BROKER_FOUND, duty="start")
+        await check_server(connection, settings)
+        # Before the first entry is taken: it may not be due yet.
+        for partition, clock in enumerate(broker.clocks):
+            asked = clock.ask()
+            clock.heard(await connection.now_ms(keys.dead(partition)), asked)
 
-    checking = asyncio.create_task(persist(check, chance, patience_ms=float("inf")))
+    checking = asyncio.create_task(persist_to_start(check, chance))
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait([checking, stopped], return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
+from edgescale.harness.chaos.fault_proxy import FaultProxy
 from edgescale.harness.chaos.faults import fault
 from edgescale.harness.chaos.link import Link
 from edgescale.harness.chaos.toxics import (
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
 BOTH: "tuple[Direction, Direction]" = ("upstream", "downstream")
 # A piece of what drips.
 PIECE_BYTES = 200
+
+
+@asynccontextmanager
+async def _aimed(stage: "RealStage", fault: Fault, toxic: "Toxic") -> AsyncIterator[None]:
+    """On the way to Redis; counts what it strikes, as it may find nothing to strike."""
+    links = [link for link in _to_redis(stage, fault) if isinstance(link, FaultProxy)]
+    before = sum(link.struck[toxic] for link in links)
+    async with _on(links, toxic):
+        yield
+    stage.struck[fault.name] += sum(link.struck[toxic] for link in links) - before
 
 
 @asynccontextmanager
@@ -94,7 +105,7 @@ async def stampede(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
 async def reply_lost(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """A command is carried out, and the connection is cut before its reply."""
     aimed = ExecuteThenCut(str(fault.options.get("command", "any")), times=_number(fault, "times"))
-    async with _on(_to_redis(stage, fault), aimed):
+    async with _aimed(stage, fault, aimed):
         yield
 
 
@@ -102,21 +113,21 @@ async def reply_lost(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
 async def request_lost(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """The connection is cut before a command arrives."""
     aimed = RequestLost(str(fault.options.get("command", "any")), times=_number(fault, "times"))
-    async with _on(_to_redis(stage, fault), aimed):
+    async with _aimed(stage, fault, aimed):
         yield
 
 
 @fault(aimed=True)
 async def cut_in_batch(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """A connection is reset in the midst of a pipeline: some of its requests arrive, the others do not."""
-    async with _on(_to_redis(stage, fault), ResetInBatch(_number(fault, "after"), times=_number(fault, "times"))):
+    async with _aimed(stage, fault, ResetInBatch(_number(fault, "after"), times=_number(fault, "times"))):
         yield
 
 
 @fault(aimed=True)
 async def messages_lost(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """Notifications of results do not arrive; everything else does."""
-    async with _on(_to_redis(stage, fault), MessageLoss(_number(fault, "percent", 100) / 100)):
+    async with _aimed(stage, fault, MessageLoss(_number(fault, "percent", 100) / 100)):
         yield
 
 

@@ -56,6 +56,7 @@ class ChaosRun:
         history: what everybody saw.
         verdicts: one for each promise, P1 first.
         markers: how often each was hit, by name.
+        struck: by fault that is aimed at what is asked of Redis, how often it found that.
         failures: what is wrong with the run itself, such as a service that ended by itself; empty for a good one.
     """
 
@@ -63,6 +64,7 @@ class ChaosRun:
     history: History
     verdicts: tuple[Verdict, ...]
     markers: Mapping[str, int]
+    struck: Mapping[str, int]
     failures: Sequence[str]
 
     @property
@@ -103,14 +105,15 @@ async def carry_out(
     try:
         async with Wiring(links, names, site.addresses, server.url) as wiring:
             site.wiring = wiring
-            await _story(RealStage(site, server, operator, Keys(settings.partitions), wiring), plan, watcher)
+            stage = RealStage(site, server, operator, Keys(settings.partitions), wiring)
+            await _story(stage, plan, watcher)
     except BaseException:
         site.abandon()
         raise
     finally:
         await operator.close()
     history = History.ordered(header_of(plan, settings), site.events())
-    return ChaosRun(plan, history, judge(history), hits(history), tuple(site.failures))
+    return ChaosRun(plan, history, judge(history), hits(history), stage.struck, tuple(site.failures))
 
 
 async def _story(stage: RealStage, plan: Plan, watcher: Watcher | None) -> None:

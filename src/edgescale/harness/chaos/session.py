@@ -65,8 +65,9 @@ class Told:
 
     @property
     def missed(self) -> list[str]:
-        """The markers that it should have hit."""
-        return [name for name in self.asked.reaches if not self.run.markers.get(name)]
+        """The markers that it should have hit, and faults that found nothing to strike."""
+        missed = [name for name in self.asked.reaches if not self.run.markers.get(name)]
+        return missed + [name for name, times in self.run.struck.items() if not times]
 
     @property
     def good(self) -> bool:
@@ -92,6 +93,7 @@ class Told:
             "wall_s": round(self.wall_s, 1),
             "verdicts": {verdict.promise: verdict.outcome for verdict in self.run.verdicts},
             "markers": {name: count for name, count in self.run.markers.items() if count},
+            "struck": dict(self.run.struck),
             "missed": self.missed,
             "failures": list(self.run.failures),
             "offences": [

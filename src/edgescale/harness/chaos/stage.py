@@ -1,6 +1,7 @@
 """All that the nemesis of a run on real parts has in reach."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgescale.broker.connection import Connection
@@ -22,6 +23,7 @@ class RealStage:
         operator: a connection to the server itself, past all faults of the network.
         keys: names of everything there.
         wiring: how everybody reaches everybody.
+        struck: by fault that is aimed at what is asked of Redis, how often it found that.
     """
 
     site: Site
@@ -29,3 +31,4 @@ class RealStage:
     operator: Connection
     keys: Keys
     wiring: Wiring
+    struck: Counter[str] = field(default_factory=Counter)
