@@ -8,7 +8,7 @@ import itertools
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import psutil
@@ -16,26 +16,18 @@ import pytest
 
 from edgescale.broker.connection import Connection
 from edgescale.errors import BrokerUnavailable, ConfigError
-from edgescale.harness.chaos import providers
 from edgescale.harness.chaos.capabilities import CAPABILITIES, Capability
-from edgescale.harness.chaos.compose import compose_command
 from edgescale.harness.chaos.controlled import ControlledServer
 from edgescale.harness.chaos.native import NativeProvider
 from edgescale.harness.chaos.provider import Provider
 from edgescale.harness.chaos.providers import Choice, choose
-from edgescale.harness.chaos.server import Options, Product, Server
+from edgescale.harness.chaos.server import Options, Server
 from edgescale.local.child import LOOPBACK
+from tests.chaos.places import Place, needed_place
 from tests.support import eventually
 
 WRITERS = 8
 Start = Callable[..., Awaitable[Server]]
-# Why images cannot be had, once for all tests: a registry that is away is slow to say so.
-lacking: dict[str, str] = {}
-
-
-class Place(NamedTuple):
-    provider: str
-    product: Product | None
 
 
 def places(choice: Choice) -> list[Place]:
@@ -57,39 +49,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("place", able, ids=[f"{provider}-{product or 'any'}" for provider, product in able])
 
 
-async def trouble_of(place: Place) -> str:
-    """Why a provider cannot be had here; empty where it can."""
-    if place.provider == "native":
-        return ""
-    if trouble := await providers.docker_trouble():
-        return trouble
-    try:
-        if place.provider == "compose":
-            await compose_command()
-        for image in (str(place.product), "toxiproxy"):
-            if image not in lacking:
-                lacking[image] = await trouble_of_image(image)
-    except ConfigError as error:
-        return str(error)
-    return lacking[str(place.product)] or lacking["toxiproxy"]
-
-
-async def trouble_of_image(image: str) -> str:
-    async with providers.docker_provider() as provider:
-        try:
-            await provider.obtain(image)  # type: ignore[attr-defined]
-        except ConfigError as error:
-            return str(error)
-    return ""
-
-
 @pytest.fixture
 async def provider(place: Place, request: pytest.FixtureRequest) -> AsyncIterator[Provider]:
     """The provider, entered."""
     choice = request.config.getoption("provider")
     if choice.name == "auto":
-        if trouble := await trouble_of(place):
-            pytest.skip(f"provider {place.provider}: {trouble}")
+        await needed_place(place, "toxiproxy")
         choice = Choice(place.provider)  # type: ignore[arg-type]
     async with (await choose(choice)).provider as entered:
         yield entered

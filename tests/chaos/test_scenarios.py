@@ -1,6 +1,7 @@
 """Scenarios on real processes: every promise is kept, and each run reaches what it is there for.
 
-By default a short pass over some of them, on native servers; `--scenarios all` runs all, each for as long as it says.
+By default a short pass over some of them, on native servers and, where there is Docker, on those in containers;
+`--scenarios all` runs all, each for as long as it says.
 """
 
 import dataclasses
@@ -12,13 +13,14 @@ import pytest
 
 from edgescale.harness.chaos.fault_proxy import FaultProxies
 from edgescale.harness.chaos.provider import Provider
-from edgescale.harness.chaos.providers import Choice, choose
+from edgescale.harness.chaos.providers import Choice, choose, parse_provider
 from edgescale.harness.chaos.proxies import parse_proxy, proxy_of
 from edgescale.harness.chaos.replicated import server_for
 from edgescale.harness.chaos.run import ChaosRun, carry_out
 from edgescale.harness.chaos.scenario import load_scenario, scenario_names
 from edgescale.harness.regressions import Regression
 from tests.chaos.conftest import needed
+from tests.chaos.places import Place, needed_place
 
 SEED = 1
 # In the short pass: those in which the most parts take part, and how long they send.
@@ -26,19 +28,34 @@ SHORT = ("worker-kill", "redis-restart", "reply-lost")
 SHORT_S = 6.0
 
 
+# Those of the short pass that are run on servers in containers, too, where there is Docker.
+CONTAINED = ("worker-kill", "redis-failover")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Which scenarios are run is asked of the command line."""
+    """Which scenarios are run, and on whose servers, is asked of the command line."""
+    choice: Choice = metafunc.config.getoption("provider")
+    usual = "native" if choice.name == "auto" else choice.name
     if "scenario" in metafunc.fixturenames:
-        everything = metafunc.config.getoption("scenarios") == "all"
-        metafunc.parametrize("scenario", scenario_names() if everything else SHORT)
+        names = scenario_names() if metafunc.config.getoption("scenarios") == "all" else SHORT
+        contained = [(name, "docker") for name in CONTAINED if choice.name == "auto"]
+        metafunc.parametrize(("scenario", "place"), [*((name, usual) for name in names), *contained])
+    elif "proxy" in metafunc.fixturenames:
+        contained = [("toxiproxy", "docker")] if choice.name == "auto" else []
+        metafunc.parametrize(("proxy", "place"), [("built-in", usual), ("toxiproxy", usual), *contained])
+    elif "place" in metafunc.fixturenames:
+        metafunc.parametrize("place", [usual])
 
 
 @pytest.fixture
-async def provider(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Provider]:
-    """The provider that was asked for, or native servers."""
+async def provider(place: str, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Provider]:
+    """Where servers come from; skips only containers that nobody asked for."""
     choice: Choice = request.config.getoption("provider")
-    chosen = await choose(Choice("native") if choice.name == "auto" else choice, data_dir=tmp_path / "servers")
-    async with chosen.provider as opened:
+    if choice.name == "auto":
+        behind_toxiproxy = "proxy" in request.fixturenames and request.getfixturevalue("proxy") == "toxiproxy"
+        await needed_place(Place(place, "redis"), *(["toxiproxy"] if behind_toxiproxy else []))
+        choice = parse_provider(place)
+    async with (await choose(choice, data_dir=tmp_path / "servers")).provider as opened:
         yield opened
 
 
@@ -58,7 +75,6 @@ async def test_every_promise_is_kept(
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("proxy", ["built-in", "toxiproxy"])
 async def test_the_verdict_is_the_same_through_either_proxy(proxy: str, provider: Provider, tmp_path: Path) -> None:
     wanted = dataclasses.replace(load_scenario("redis-blackhole"), duration_s=SHORT_S)
     async with AsyncExitStack() as ends:

@@ -5,9 +5,15 @@ Each is an async generator: begin, yield while it lasts, heal. `server_faults.py
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgescale.broker.connection import flat_dict
+from edgescale.broker.keys import GROUP
+from edgescale.errors import EdgeScaleError
+from edgescale.harness.chaos.processes import Life
+from edgescale.harness.chaos.terms import LANES
 from edgescale.harness.plan import Fault
 
 if TYPE_CHECKING:
@@ -15,6 +21,8 @@ if TYPE_CHECKING:
 
 Make = Callable[["RealStage", Fault], AsyncIterator[None]]
 PAUSE_BETWEEN_S = 0.3
+# How long a worker that is to die may take to get work: it may be just starting.
+HOLDING_S, POLL_S = 2.0, 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +56,27 @@ def fault(*, noted: bool = True, aimed: bool = False) -> Callable[[Make], Make]:
 
 @fault(noted=False)
 async def crash(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
-    """A process is killed (SIGKILL); it is started again later."""
+    """A process is killed (SIGKILL), a worker with work in its hands if it gets some; it is started again later."""
     life = stage.site.lives[fault.target]
+    if fault.target.startswith("worker"):
+        with suppress(TimeoutError, EdgeScaleError):
+            async with asyncio.timeout(HOLDING_S):
+                while not await _holds(stage, life):  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(POLL_S)
     await stage.site.kill(life)
     yield
     await stage.site.start_again(life)
+
+
+async def _holds(stage: "RealStage", life: Life) -> bool:
+    """Whether a worker has entries that it was given and has not finished."""
+    for partition in range(stage.keys.partitions):
+        for lane in LANES:
+            found = await stage.operator.command("XINFO", "CONSUMERS", stage.keys.stream(partition, lane), GROUP)
+            consumers = [flat_dict(flat) for flat in found]
+            if any(f"-{life.pid}-".encode() in each[b"name"] and each[b"pending"] for each in consumers):
+                return True
+    return False
 
 
 FAULTS["door_crash"] = FAULTS["crash"]

@@ -39,6 +39,11 @@ class Life:
         return not self.ended.done()
 
     @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
+
+    @property
     def killed(self) -> bool:
         """See the class."""
         return self.ended.done() and self.ended.result() < 0

@@ -102,10 +102,16 @@ class Scenario:
         doors = tuple(name for name in names if not name.startswith("worker"))
         settings = Settings(**{**SETTINGS, **self.settings})
         scene = Scene(rng, doors, load_ms, settings.lease_ms, settings.attempts_max, settings.cap_of("text"))
-        # How much a workload sends grows with the scene's rate; by how much it is to grow is seen from some draws.
-        drawn = sum(1 for _ in range(DRAWS) for name in self.workloads for _ in requests_of(name, scene))
-        scene = dataclasses.replace(scene, rate=self.rate * self.duration_s * DRAWS / max(1, drawn))
-        return [request for name in self.workloads for request in requests_of(name, scene)]
+        wanted = self.rate * self.duration_s
+
+        def draws(scene: Scene) -> Iterator[list[Request]]:
+            return ([request for name in self.workloads for request in requests_of(name, scene)] for _ in range(DRAWS))
+
+        # How much a workload sends grows with the scene's rate, and varies a lot. By how much it is to grow is seen
+        # from some draws; of those that follow, the one that comes nearest is taken.
+        once = sum(len(drawn) for drawn in draws(scene)) / DRAWS
+        scene = dataclasses.replace(scene, rate=wanted / max(1, once))
+        return min(draws(scene), key=lambda drawn: abs(len(drawn) - wanted))
 
     def _faults(self, rng: Random, names: Sequence[str], load_ms: int) -> Iterator[Fault]:
         for blow in self.blows:
