@@ -126,6 +126,7 @@ SHOWN: dict[str, Callable[[], Story]] = {
     "finished_in_grace": lambda: held().tell(ONE, "stopping").settle("r1"),
     "handed_over": lambda: held().give_back("r1").deliver("r1", TWO, how="reclaim"),
     "rolled": lambda: Story().cast().tell(ONE, "stopping").tell(ONE, "stopped").cast("worker-1#2"),
+    "upload_refused": lambda: sent().end("client-1", "upload", "u1", "fail", reason="LANE_FULL"),
     "upload_kept": lambda: sent().end("client-1", "upload", "u1", state="succeeded"),
     "upload_cut": lambda: sent(cut=True).end("client-1", "upload", "u1", "info", reason="CANCELLED"),
     "upload_failed": lambda: sent().end("client-1", "upload", "u1", "fail", reason="NOT_AS_DECLARED"),

@@ -1,6 +1,6 @@
 """What a history shows of something rare having really happened to callers and services."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import pairwise
 
 from edgescale.harness.checkers.calls import Call, client_calls, may_have_died, submissions
@@ -28,9 +28,14 @@ def events(operation: str, phase: Phase = "ok", **fields: object) -> Evidence:
     return count
 
 
-def refused(*reasons: str) -> Evidence:
-    """Submissions and uploads that were refused for one of these reasons."""
-    return lambda history: sum(call.refused and call.reason in reasons for call in history.view(submissions))
+def refused(*reasons: str, operations: Collection[str] = ("submit", "upload")) -> Evidence:
+    """Submissions and uploads, or one of them, that were refused for one of these reasons."""
+
+    def count(history: History) -> int:
+        calls = [call for call in history.view(submissions) if call.start.operation in operations]
+        return sum(call.refused and call.reason in reasons for call in calls)
+
+    return count
 
 
 def unclear(*reasons: str) -> Evidence:

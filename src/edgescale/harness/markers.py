@@ -103,6 +103,7 @@ MARKERS = (
     Marker("handed_over", "a draining worker's entry was taken by another", leases.handed_over),
     Marker("rolled", "a service stopped and came back", evidence.followed("stopped", "ready", same_service=True)),
     # Uploads.
+    Marker("upload_refused", "a full lane refused an upload", evidence.refused("LANE_FULL", operations=["upload"])),
     Marker("upload_kept", "an upload was accepted", evidence.uploads(accepted=True)),
     Marker("upload_cut", "an upload was broken off by its sender", evidence.uploads(accepted=False, cut=True)),
     Marker("upload_failed", "an upload that was sent whole was not accepted", evidence.uploads(accepted=False)),

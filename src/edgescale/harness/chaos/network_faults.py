@@ -16,8 +16,9 @@ from edgescale.harness.chaos.toxics import (
     RequestLost,
     ResetInBatch,
     SlowDrip,
+    Stall,
 )
-from edgescale.harness.chaos.wiring import REDIS
+from edgescale.harness.chaos.wiring import CLIENTS, REDIS
 from edgescale.harness.plan import Fault
 
 if TYPE_CHECKING:
@@ -128,6 +129,14 @@ async def cut_in_batch(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
 async def messages_lost(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """Notifications of results do not arrive; everything else does."""
     async with _aimed(stage, fault, MessageLoss(_number(fault, "percent", 100) / 100)):
+        yield
+
+
+@fault()
+async def stalled_readers(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
+    """Callers read nothing for a while, and what is sent to them piles up."""
+    callers = [link for (source, _), link in stage.wiring.of(fault.target) if source == CLIENTS]
+    async with _on(callers, Stall(direction="downstream")):
         yield
 
 
