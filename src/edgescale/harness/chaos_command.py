@@ -34,7 +34,9 @@ def chaos(
     proxy: Annotated[
         str, typer.Option("--proxy", help="What stands before Redis: built-in, toxiproxy or the URL of one.")
     ] = "built-in",
-    mutant: Annotated[str, typer.Option("--mutant", help="Break the services like this.")] = "",
+    mutant: Annotated[
+        str, typer.Option("--mutant", help="Break the services like this; `all` hunts those of each scenario.")
+    ] = "",
     report: Annotated[Path | None, typer.Option("--report", help="Write an HTML page here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
     listed: Annotated[bool, typer.Option("--list", help="List the scenarios.")] = False,
@@ -53,34 +55,63 @@ def chaos(
         for name in scenario_names():
             print(f"{name:20} {load_scenario(name).title}")
         return
-    from edgescale.harness.chaos.fit import needs_aim
     from edgescale.harness.chaos.providers import parse_provider
     from edgescale.harness.chaos.proxies import parse_proxy
     from edgescale.harness.chaos.session import run_all
     from edgescale.harness.mutants import find
 
-    if mutant:
+    if mutant not in {"", ALL}:
         find(mutant)
     if report is not None and not report.absolute().parent.is_dir():
         raise ConfigError(f"--report {report}: there is no folder {report.parent}")
     between = parse_proxy(proxy)
     common = [f"--provider {shlex.quote(provider)}"]
     common += [f"--proxy {shlex.quote(proxy)}"] if between.name != "built-in" else []
-    common += [f"--mutant {mutant}"] if mutant else []
     if plan is not None:
-        if scenarios or duration is not None or rate is not None:
-            raise ConfigError("--plan runs one plan: leave scenarios, --duration and --rate out, or --plan")
-        wanted = [_checked(_planned(plan, common), f"plan {plan}", aims=between.aims)]
+        if scenarios or duration is not None or rate is not None or mutant == ALL:
+            raise ConfigError(
+                "--plan runs one plan: leave scenarios, --duration, --rate and --mutant all out, or --plan"
+            )
+        asked = _checked(_planned(plan, common), f"plan {plan}", aims=between.aims)
+        wanted = [_mutated(asked, mutant)]
     else:
         names = scenario_names() if scenarios == [ALL] else scenarios or [USUAL]
-        wanted = [_asked(name, seed, duration, rate, common) for name in names]
-        blind = [asked.name for asked in wanted if scenarios == [ALL] and not between.aims and needs_aim(asked.plan)]
-        if blind:
-            print(f"edgescale: left out, as only the built-in proxy can do them: {', '.join(blind)}", file=sys.stderr)
-        able = [asked for asked in wanted if asked.name not in blind]
-        wanted = [_checked(asked, f"scenario {asked.name}", aims=between.aims) for asked in able]
-    running = run_all(parse_provider(provider), wanted, proxy=between, mutant=mutant, report=report, as_json=as_json)
+        drawn = [_asked(name, seed, duration, rate, common) for name in names]
+        able = [
+            _checked(each, f"scenario {each.name}", aims=between.aims)
+            for each in (_done_by(drawn, aims=between.aims) if scenarios == [ALL] else drawn)
+        ]
+        wanted = _hunts(able) if mutant == ALL else [_mutated(each, mutant) for each in able]
+    running = run_all(parse_provider(provider), wanted, proxy=between, report=report, as_json=as_json)
     raise typer.Exit(asyncio.run(running))
+
+
+def _done_by(drawn: "list[Asked]", *, aims: bool) -> "list[Asked]":
+    """Those that can be done by such proxies; the others are left out, and that is said."""
+    from edgescale.harness.chaos.fit import needs_aim
+
+    blind = [each.name for each in drawn if not aims and needs_aim(each.plan)]
+    if blind:
+        print(f"edgescale: left out, as only the built-in proxy can do them: {', '.join(blind)}", file=sys.stderr)
+    return [each for each in drawn if each.name not in blind]
+
+
+def _mutated(asked: "Asked", mutant: str, *, hunted: bool = False) -> "Asked":
+    if not mutant:
+        return asked
+    return dataclasses.replace(asked, mutant=mutant, hunted=hunted, replay=f"{asked.replay} --mutant {mutant}")
+
+
+def _hunts(able: "list[Asked]") -> "list[Asked]":
+    """A run for each mutant that one of these scenarios is to catch.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    hunts = [_mutated(each, mutant, hunted=True) for each in able for mutant in each.catches]
+    if not hunts:
+        raise ConfigError("--mutant all: none of these scenarios says which mutants it catches; `all` of them do")
+    return hunts
 
 
 def _asked(name: str, seed: int, duration: float | None, rate: float | None, common: list[str]) -> "Asked":
@@ -95,7 +126,7 @@ def _asked(name: str, seed: int, duration: float | None, rate: float | None, com
         scenario = dataclasses.replace(scenario, rate=rate)
         told.append(f"--rate {rate:g}")
     replay = " ".join(["edgescale chaos", shlex.quote(name), f"--seed {seed}", *told, *common])
-    return Asked(scenario.name, scenario.title, scenario.plan(seed), scenario.reaches, replay)
+    return Asked(scenario.name, scenario.title, scenario.plan(seed), scenario.reaches, replay, scenario.catches)
 
 
 def _checked(asked: "Asked", what: str, *, aims: bool) -> "Asked":

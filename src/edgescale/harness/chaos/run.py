@@ -15,12 +15,14 @@ from edgescale.harness.chaos.doors import Doors
 from edgescale.harness.chaos.link import Links
 from edgescale.harness.chaos.nemesis import Nemesis
 from edgescale.harness.chaos.probe import Probe
+from edgescale.harness.chaos.referee import Referee
 from edgescale.harness.chaos.site import Site
 from edgescale.harness.chaos.stage import RealStage
 from edgescale.harness.chaos.terms import LANES, SETTINGS, header_of
 from edgescale.harness.chaos.wiring import CLIENTS, Wiring
 from edgescale.harness.checkers import Verdict, judge
 from edgescale.harness.clients.clients import Clients
+from edgescale.harness.header import Header
 from edgescale.harness.history import History
 from edgescale.harness.markers import hits
 from edgescale.harness.plan import Plan
@@ -39,6 +41,7 @@ class Sight:
     clients: Clients
     nemesis: Nemesis
     probe: Probe
+    referee: Referee
 
 
 Watcher = Callable[[Sight], Coroutine[Any, Any, None]]
@@ -106,7 +109,7 @@ async def carry_out(
         async with Wiring(links, names, site.addresses, server.url) as wiring:
             site.wiring = wiring
             stage = RealStage(site, server, operator, Keys(settings.partitions), wiring)
-            await _story(stage, plan, watcher)
+            await _story(stage, plan, watcher, header_of(plan, settings))
     except BaseException:
         site.abandon()
         raise
@@ -116,7 +119,7 @@ async def carry_out(
     return ChaosRun(plan, history, judge(history), hits(history), stage.struck, tuple(site.failures))
 
 
-async def _story(stage: RealStage, plan: Plan, watcher: Watcher | None) -> None:
+async def _story(stage: RealStage, plan: Plan, watcher: Watcher | None, header: Header) -> None:
     """Faults and requests first, then all is healed, then everything must come to rest."""
     site = stage.site
     await site.start_all()
@@ -126,7 +129,9 @@ async def _story(stage: RealStage, plan: Plan, watcher: Watcher | None) -> None:
         clients, nemesis = Clients(site, doors.by_kind), Nemesis(stage)
         aside = [asyncio.create_task(probe.watch())]
         if watcher is not None:
-            aside.append(asyncio.create_task(watcher(Sight(plan, site, clients, nemesis, probe))))
+            referee = Referee(site, header)
+            aside.append(asyncio.create_task(referee.watch()))
+            aside.append(asyncio.create_task(watcher(Sight(plan, site, clients, nemesis, probe, referee))))
         sending = [asyncio.create_task(clients.send(request)) for request in plan.requests]
         try:
             await nemesis.strike_all(plan.faults)

@@ -21,6 +21,7 @@ from edgescale.harness.chaos import network_faults, server_faults  # noqa: F401 
 from edgescale.harness.chaos.faults import FAULTS
 from edgescale.harness.chaos.terms import SETTINGS
 from edgescale.harness.markers import MARKERS
+from edgescale.harness.mutants import MUTANTS
 from edgescale.harness.plan import Fault, Option, Plan, Request
 from edgescale.harness.workload import WORKLOADS, Scene, requests_of
 
@@ -71,6 +72,7 @@ class Scenario:
         services: how many processes of each.
         settings: of all services, where they differ from those of all runs on real parts.
         reaches: markers that the run must hit, or it has shown nothing.
+        catches: mutants under which it must find the promise broken that they break.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Scenario:
     services: Mapping[str, int] = field(default_factory=lambda: {"ingestion": 2, "gateway": 1, "worker": 2}, hash=False)
     settings: Mapping[str, Option] = field(default_factory=dict, hash=False)
     reaches: Sequence[str] = ()
+    catches: Sequence[str] = ()
 
     def plan(self, seed: int) -> Plan:
         """The plan that a seed makes of it."""
@@ -174,6 +177,8 @@ def _scenario(name: str, raw: Mapping[str, Any]) -> Scenario:
         _known("services", item, KINDS)
     for item in scenario.reaches:
         _known("reaches", item, [marker.name for marker in MARKERS])
+    for item in scenario.catches:
+        _known("catches", item, [mutant.name for mutant in MUTANTS])
     made = tuple(_blow(scenario, item, f"faults[{at}]") for at, item in enumerate(blows))
     return dataclasses.replace(scenario, blows=made)
 

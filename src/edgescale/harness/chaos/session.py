@@ -21,6 +21,7 @@ from edgescale.harness.chaos.proxies import Proxy, ProxyChoice, proxy_of
 from edgescale.harness.chaos.replicated import server_for
 from edgescale.harness.chaos.run import ChaosRun, carry_out
 from edgescale.harness.chaos.view import watching
+from edgescale.harness.mutants import find
 from edgescale.harness.plan import Plan
 from edgescale.harness.report.about import About
 from edgescale.harness.report.page import page
@@ -36,6 +37,9 @@ class Asked:
         plan: what is done.
         reaches: markers that it must hit.
         replay: the command that runs it again.
+        catches: mutants that it is to catch.
+        mutant: under which services run; "" for none.
+        hunted: whether it is to be caught: then the run is good if it finds broken what the mutant breaks.
     """
 
     name: str
@@ -43,6 +47,9 @@ class Asked:
     plan: Plan
     reaches: Sequence[str]
     replay: str
+    catches: Sequence[str] = ()
+    mutant: str = ""
+    hunted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +78,15 @@ class Told:
 
     @property
     def good(self) -> bool:
-        """Whether every promise was kept, and the run shows that."""
+        """Whether every promise was kept, and the run shows that; or its mutant was caught."""
+        if self.asked.hunted:
+            return find(self.asked.mutant).promise in self.broken
         return self.run.good and not self.missed
+
+    @property
+    def broken(self) -> list[str]:
+        """The promises that were not kept."""
+        return [verdict.promise for verdict in self.run.verdicts if verdict.outcome == "invalid"]
 
     @property
     def offences(self) -> Sequence[Offence]:
@@ -86,6 +100,7 @@ class Told:
             "good": self.good,
             "replay": self.asked.replay,
             "seed": self.asked.plan.seed,
+            "mutant": self.asked.mutant,
             "used": dict(self.used),
             "requests": len(self.asked.plan.requests),
             "faults": len(self.asked.plan.faults),
@@ -108,7 +123,6 @@ async def run_all(
     wanted: Sequence[Asked],
     *,
     proxy: ProxyChoice,
-    mutant: str,
     report: Path | None,
     as_json: bool,
 ) -> int:
@@ -118,7 +132,6 @@ async def run_all(
         choice: of the provider of servers.
         wanted: one run after the other, each with a server of its own.
         proxy: which one stands before it.
-        mutant: under which services run; "" for none.
         report: where the page of the run goes; with several runs, each has a page of its own beside it.
         as_json: print that only.
 
@@ -135,9 +148,10 @@ async def run_all(
             sys.stderr.write(f"edgescale: provider {provider.name}: {because}; proxy {between.told}\n")
         try:
             for asked in wanted:
-                told.append(await _one(provider, between, asked, mutant=mutant, quiet=as_json))
+                told.append(await _one(provider, between, asked, quiet=as_json))
                 if report is not None:
-                    where = report if len(wanted) == 1 else report.with_stem(f"{report.stem}-{asked.name}")
+                    stem = "-".join(part for part in (report.stem, asked.name, asked.mutant) if part)
+                    where = report if len(wanted) == 1 else report.with_stem(stem)
                     where.write_text(_page(told[-1]), encoding="utf-8")
                 if not as_json:
                     print_one(console_of(), told[-1])
@@ -153,14 +167,14 @@ async def run_all(
     return status or (0 if good else EXIT_FAILED)
 
 
-async def _one(provider: Provider, proxy: Proxy, asked: Asked, *, mutant: str, quiet: bool) -> Told:
+async def _one(provider: Provider, proxy: Proxy, asked: Asked, *, quiet: bool) -> Told:
     folder = Path(tempfile.mkdtemp(prefix=f"edgescale-chaos-{asked.name}-"))
     began_s = perf_counter()
     async with server_for(asked.plan, provider) as server:
         used = {"server": str(await server.describe()), "proxy": proxy.told}
         with watching(asked.name, quiet=quiet) as watcher:
             links = proxy.links(asked.plan.seed, server)
-            run = await carry_out(asked.plan, server, links, folder, mutant=mutant, watcher=watcher)
+            run = await carry_out(asked.plan, server, links, folder, mutant=asked.mutant, watcher=watcher)
     run.history.dump(folder / "history.jsonl")
     return Told(asked, run, used, perf_counter() - began_s, folder)
 

@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from edgescale.harness.mutants import find
+
 if TYPE_CHECKING:
     from edgescale.harness.chaos.session import Told
 
@@ -16,10 +18,22 @@ OUTCOMES = {"valid": Text("ok"), "invalid": Text("BROKEN", style="red"), "unknow
 
 def print_one(console: Console, told: "Told") -> None:
     """One run: a line if it was good, else all that a person needs to go on."""
+    if told.asked.hunted:
+        _print_hunt(console, told)
+        return
     plan, verdict = told.asked.plan, "kept  " if told.good else "BROKEN"
     line = f"{verdict} {told.asked.name}: {len(plan.requests):,} requests, {len(plan.faults):,} faults"
     console.print(Text(f"{line}, {told.wall_s:.0f} s, {told.used['server']}", style="" if told.good else "red"))
     for more in _trouble(told):
+        console.print(Text(more))
+
+
+def _print_hunt(console: Console, told: "Told") -> None:
+    verdict = "caught" if told.good else "MISSED"
+    broken = f"{told.asked.mutant}, which breaks {find(told.asked.mutant).promise}"
+    line = f"{verdict} {broken}: {told.asked.name} found {', '.join(told.broken) or 'nothing'}, {told.wall_s:.0f} s"
+    console.print(Text(line, style="" if told.good else "red"))
+    for more in (*told.run.failures, f"  replay: {told.asked.replay}") if not told.good else ():
         console.print(Text(more))
 
 
@@ -43,7 +57,8 @@ def print_all(console: Console, told: "Sequence[Told]") -> None:
     table = Table("scenario", *promises, box=None, padding=(0, 1))
     for item in told:
         outcomes = {verdict.promise: verdict.outcome for verdict in item.run.verdicts}
-        table.add_row(item.asked.name, *(OUTCOMES[outcomes[name]] for name in promises))
+        name = f"{item.asked.name}, {item.asked.mutant}" if item.asked.hunted else item.asked.name
+        table.add_row(name, *(OUTCOMES[outcomes[name]] for name in promises))
     console.print(table)
     broken = [item.asked.name for item in told if not item.good]
     console.print(Text(f"not good: {', '.join(broken)}" if broken else f"all {len(told)} are good"))

@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from edgescale.harness.chaos.referee import EVENTS_MAX, Referee
 from edgescale.harness.chaos.run import Sight, Watcher
 
 FRAME_S, LINE_S = 0.25, 5.0
+SO_FAR = {"invalid": "BROKEN", "valid": "kept", "unknown": "open"}
 
 
 @contextmanager
@@ -48,6 +50,16 @@ def _table(title: str, sight: Sight, rate: float) -> Table:
     return table
 
 
+def _verdicts(referee: Referee) -> str:
+    """So far: those that are kept, may yet turn out, and are broken."""
+    of: dict[str, list[str]] = {}
+    for verdict in referee.verdicts:
+        of.setdefault(verdict.outcome, []).append(verdict.promise)
+    told = [f"{word} {' '.join(of[outcome])}" for outcome, word in SO_FAR.items() if outcome in of]
+    more = " (the rest is judged at the end)" if referee.seen > EVENTS_MAX else ""
+    return f"{', '.join(told)}{more}" if told else "none yet"
+
+
 async def _lines(title: str, sight: Sight) -> None:
     while True:
         await asyncio.sleep(LINE_S)
@@ -65,4 +77,5 @@ def _told(sight: Sight) -> Iterator[tuple[str, str]]:
     )
     yield "backlog", " ".join(f"{lane}={backlog}/{pending}" for lane, (backlog, pending) in sight.probe.seen.items())
     yield "down", " ".join(name for name, life in sight.site.lives.items() if not life.running) or "nobody"
+    yield "verdicts", _verdicts(sight.referee)
     yield "faults", " ".join(f"{fault.name}({fault.target})" for fault in sight.nemesis.active) or "none"

@@ -1,0 +1,64 @@
+"""What can be said of the promises while a run goes on: the checkers on what has been seen so far."""
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from edgescale.harness.checkers import Verdict, judge
+from edgescale.harness.header import NS_PER_MS, Header
+from edgescale.harness.history import History
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from edgescale.harness.event import Event
+
+# What is younger may not be seen whole yet: of two processes, the one that is read later tells more.
+SETTLED_MS = 500
+# A judgement takes this much of the time at most: it shares the interpreter with the clients.
+SHARE, PAUSE_S = 0.05, 1.0
+# With more than that, judging takes seconds, and is left to the end.
+EVENTS_MAX = 100_000
+
+
+class Seen(Protocol):
+    """What a run has seen so far."""
+
+    def now_ns(self) -> int:
+        """Nanoseconds since it began."""
+
+    def events(self) -> "Iterable[Event]":
+        """In no order."""
+
+
+class Referee:
+    """Judges again and again, as far as the end of the run is not needed for that.
+
+    Args:
+        site: what was seen.
+        header: the terms.
+
+    Attributes:
+        verdicts: the last ones, P1 first; empty before the first judgement. What only the end can tell is unknown.
+        seen: events judged.
+    """
+
+    def __init__(self, site: Seen, header: Header) -> None:
+        self._site = site
+        self._header = header
+        self.verdicts: Sequence[Verdict] = ()
+        self.seen = 0
+
+    async def watch(self) -> None:
+        """Judge until cancelled, or until there is too much to judge."""
+        loop = asyncio.get_running_loop()
+        while self.seen <= EVENTS_MAX:
+            began_s = loop.time()
+            await asyncio.to_thread(self.judge)
+            await asyncio.sleep(max(PAUSE_S, (loop.time() - began_s) / SHARE))
+
+    def judge(self) -> None:
+        """Judge what has been seen by now."""
+        until_ns = self._site.now_ns() - SETTLED_MS * NS_PER_MS
+        events = [event for event in self._site.events() if event.time_ns <= until_ns]
+        self.seen = len(events)
+        self.verdicts = judge(History.ordered(self._header, events))
