@@ -17,7 +17,7 @@ from edgescale.harness.chaos.providers import Choice, choose, parse_provider
 from edgescale.harness.chaos.proxies import parse_proxy, proxy_of
 from edgescale.harness.chaos.replicated import server_for
 from edgescale.harness.chaos.run import ChaosRun, carry_out
-from edgescale.harness.chaos.scenario import load_scenario, scenario_names
+from edgescale.harness.chaos.scenario import load_scenario, usual_names
 from edgescale.harness.regressions import Regression
 from tests.chaos.conftest import needed
 from tests.chaos.places import Place, needed_place
@@ -37,7 +37,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     choice: Choice = metafunc.config.getoption("provider")
     usual = "native" if choice.name == "auto" else choice.name
     if "scenario" in metafunc.fixturenames:
-        names = scenario_names() if metafunc.config.getoption("scenarios") == "all" else SHORT
+        names = usual_names() if metafunc.config.getoption("scenarios") == "all" else SHORT
         contained = [(name, "docker") for name in CONTAINED if choice.name == "auto"]
         metafunc.parametrize(("scenario", "place"), [*((name, usual) for name in names), *contained])
     elif "proxy" in metafunc.fixturenames:

@@ -22,7 +22,8 @@ USUAL = "everything-at-once"
 
 def chaos(
     scenarios: Annotated[
-        list[str] | None, typer.Argument(help="Names, files *.toml, or `all`; everything-at-once when left out.")
+        list[str] | None,
+        typer.Argument(help="Names, files *.toml, or `all`; everything-at-once when left out."),
     ] = None,
     duration: Annotated[float | None, typer.Option("--duration", min=1, help="Seconds of load, for each.")] = None,
     rate: Annotated[float | None, typer.Option("--rate", min=0.1, help="Requests a second, about.")] = None,
@@ -49,7 +50,7 @@ def chaos(
     # Read by grpc when it is imported. Source: gRPC Core, doc/environment_variables.md and doc/fork_support.md.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     _needs("httpx")
-    from edgescale.harness.chaos.scenario import load_scenario, scenario_names
+    from edgescale.harness.chaos.scenario import load_scenario, scenario_names, usual_names
 
     if listed:
         for name in scenario_names():
@@ -75,7 +76,7 @@ def chaos(
         asked = _checked(_planned(plan, common), f"plan {plan}", aims=between.aims)
         wanted = [_mutated(asked, mutant)]
     else:
-        names = scenario_names() if scenarios == [ALL] else scenarios or [USUAL]
+        names = usual_names() if scenarios == [ALL] else scenarios or [USUAL]
         drawn = [_asked(name, seed, duration, rate, common) for name in names]
         able = [
             _checked(each, f"scenario {each.name}", aims=between.aims)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -25,7 +25,7 @@ from edgescale.harness.clients.clients import Clients
 from edgescale.harness.header import Header
 from edgescale.harness.history import History
 from edgescale.harness.markers import hits
-from edgescale.harness.plan import Plan
+from edgescale.harness.plan import Plan, Request
 from edgescale.uploads.store import FILE_ID, BlobStore
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Sight:
 Watcher = Callable[[Sight], Coroutine[Any, Any, None]]
 # The longest that anything may take once all is healed.
 QUIESCE_S, REST_S = 90.0, 0.2
+AHEAD_MS = 500
 PROBE_TIMEOUT_MS = 2_000
 
 
@@ -132,21 +133,35 @@ async def _story(stage: RealStage, plan: Plan, watcher: Watcher | None, header: 
             referee = Referee(site, header)
             aside.append(asyncio.create_task(referee.watch()))
             aside.append(asyncio.create_task(watcher(Sight(plan, site, clients, nemesis, probe, referee))))
-        sending = [asyncio.create_task(clients.send(request)) for request in plan.requests]
+        sending = asyncio.create_task(_send_all(clients, plan.requests))
         try:
             await nemesis.strike_all(plan.faults)
             await site.revive()
-            await asyncio.gather(*sending)
+            await sending
             await _come_to_rest(probe)
         finally:
-            for task in (*aside, *sending):
+            for task in (*aside, sending):
                 task.cancel()
-            await asyncio.gather(*aside, *sending, return_exceptions=True)
+            await asyncio.gather(*aside, sending, return_exceptions=True)
     await site.revive()
     store = BlobStore.open(blob_url(site.settings))
     await probe.write_final(store, _file_ids(site.settings))
     await store.aclose()
     await site.end()
+
+
+async def _send_all(clients: Clients, requests: Sequence[Request]) -> None:
+    """Send all requests, each at its time, and wait for what becomes of them."""
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    async with asyncio.TaskGroup() as sending:
+        for request in sorted(requests, key=lambda request: request.at_ms):
+            # A client is made shortly before it sends: a long run has hundreds of thousands of them.
+            ahead_ms = request.at_ms - (loop.time() - began_s) * 1000
+            if ahead_ms > AHEAD_MS:
+                await asyncio.sleep((ahead_ms - AHEAD_MS) / 1000)
+            left_ms = max(0, round(request.at_ms - (loop.time() - began_s) * 1000))
+            sending.create_task(clients.send(replace(request, at_ms=left_ms)))
 
 
 async def _come_to_rest(probe: Probe) -> None:
