@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from edgescale.broker.address import Node
 from edgescale.broker.connection import Connection
+from edgescale.broker.dial import ASKED_WITHIN_A_COMMAND
 from edgescale.broker.slots import SlotMap, slot_of
 from edgescale.errors import BrokerUnavailable, ConfigError
 from tests.fake_nodes import FakeNode, everything, fake_nodes, slots
@@ -20,9 +21,9 @@ TIMEOUT_MS = 800
 
 
 @asynccontextmanager
-async def connected(*seeds: FakeNode) -> AsyncIterator[Connection]:
+async def connected(*seeds: FakeNode, timeout_ms: int = TIMEOUT_MS) -> AsyncIterator[Connection]:
     hosts = ",".join(f"{seed.node.host}:{seed.node.port}" for seed in seeds)
-    connection = Connection(f"redis+cluster://{hosts}", timeout_ms=TIMEOUT_MS)
+    connection = Connection(f"redis+cluster://{hosts}", timeout_ms=timeout_ms)
     try:
         yield connection
     finally:
@@ -201,6 +202,17 @@ async def test_connections_to_a_node_that_left_are_closed() -> None:
         await connection.command("GET", KEY)
         await connection.command("GET", KEY)
         await eventually(lambda: not old.links)
+
+
+async def test_an_only_node_has_the_whole_time_of_a_command_to_tell_the_map() -> None:
+    async with fake_nodes(1) as (node,), connected(node, timeout_ms=4_000) as connection:
+        node.slots = None
+        asked = asyncio.create_task(connection.command("GET", KEY))
+        await eventually(lambda: node.maps_told)
+        # Longer than its share would be if there were others to ask.
+        await asyncio.sleep(4 / ASKED_WITHIN_A_COMMAND + 0.2)
+        node.send_all(everything(node.node))
+        assert (await asked, node.maps_told) == (b"OK", 1)
 
 
 async def test_a_server_without_a_cluster_is_refused_with_the_remedy() -> None:

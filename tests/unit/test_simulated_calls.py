@@ -50,7 +50,8 @@ class Scripted(IngestionServiceServicer):
     ) -> SendHeartbeatResponse:
         metadata = dict(context.invocation_metadata() or ())
         remaining_s: float | None = context.time_remaining()
-        self.seen += [metadata.get("traceparent"), 0 < (remaining_s or 5) <= 5]
+        # gRPC rounds a timeout of seconds up to ten milliseconds as it sends it.
+        self.seen += [metadata.get("traceparent"), 0 < (remaining_s or 5) <= 5.01]
         try:
             await self._act(request.request_id, context)
         except asyncio.CancelledError:

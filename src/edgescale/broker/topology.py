@@ -72,9 +72,12 @@ class Topology:
 
     async def _ask_around(self, first: Node | None) -> SlotMap:
         trouble: Exception = foreign.ConnectionError("no node of the cluster is known")
-        for node in self._by_trust(first):
+        nodes = [*self._by_trust(first)]
+        # A node has its share of a command's time, so that others are asked within it; an only one has all of it.
+        share_s = self._asking_s if len(nodes) > 1 else None
+        for node in nodes:
             try:
-                async with asyncio.timeout(self._asking_s):
+                async with asyncio.timeout(share_s):
                     told = SlotMap.parse(await self._pool(node).exchange("CLUSTER", "SLOTS"), node)
             except (foreign.RedisError, OSError) as error:
                 if "cluster support disabled" in str(error):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgescale.harness.chaos.session import Asked
 
 ALL = "all"
+BOTH = "--plan runs one plan: leave scenarios, --duration, --rate and --mutant all out, or --plan"
 USUAL = "everything-at-once"
 
 
@@ -50,12 +51,8 @@ def chaos(
     # Read by grpc when it is imported. Source: gRPC Core, doc/environment_variables.md and doc/fork_support.md.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     _needs("httpx")
-    from edgescale.harness.chaos.scenario import load_scenario, scenario_names, usual_names
-
     if listed:
-        for name in scenario_names():
-            print(f"{name:20} {load_scenario(name).title}")
-        return
+        return _list()
     from edgescale.harness.chaos.providers import parse_provider
     from edgescale.harness.chaos.proxies import parse_proxy
     from edgescale.harness.chaos.session import run_all
@@ -63,28 +60,39 @@ def chaos(
 
     if mutant not in {"", ALL}:
         find(mutant)
-    if report is not None and not report.absolute().parent.is_dir():
-        raise ConfigError(f"--report {report}: there is no folder {report.parent}")
+    _writable(report)
     between = parse_proxy(proxy)
     common = [f"--provider {shlex.quote(provider)}"]
     common += [f"--proxy {shlex.quote(proxy)}"] if between.name != "built-in" else []
     if plan is not None:
         if scenarios or duration is not None or rate is not None or mutant == ALL:
-            raise ConfigError(
-                "--plan runs one plan: leave scenarios, --duration, --rate and --mutant all out, or --plan"
-            )
-        asked = _checked(_planned(plan, common), f"plan {plan}", aims=between.aims)
-        wanted = [_mutated(asked, mutant)]
+            raise ConfigError(BOTH)
+        able = [_checked(_planned(plan, common), f"plan {plan}", aims=between.aims)]
     else:
-        names = usual_names() if scenarios == [ALL] else scenarios or [USUAL]
-        drawn = [_asked(name, seed, duration, rate, common) for name in names]
-        able = [
-            _checked(each, f"scenario {each.name}", aims=between.aims)
-            for each in (_done_by(drawn, aims=between.aims) if scenarios == [ALL] else drawn)
-        ]
-        wanted = _hunts(able) if mutant == ALL else [_mutated(each, mutant) for each in able]
+        drawn = [_asked(name, seed, duration, rate, common) for name in _named(scenarios)]
+        doable = _done_by(drawn, aims=between.aims) if scenarios == [ALL] else drawn
+        able = [_checked(each, f"scenario {each.name}", aims=between.aims) for each in doable]
+    wanted = _hunts(able) if mutant == ALL else [_mutated(each, mutant) for each in able]
     running = run_all(parse_provider(provider), wanted, proxy=between, report=report, as_json=as_json)
     raise typer.Exit(asyncio.run(running))
+
+
+def _list() -> None:
+    from edgescale.harness.chaos.scenario import load_scenario, scenario_names
+
+    for name in scenario_names():
+        print(f"{name:20} {load_scenario(name).title}")
+
+
+def _writable(report: Path | None) -> None:
+    if report is not None and not report.absolute().parent.is_dir():
+        raise ConfigError(f"--report {report}: there is no folder {report.parent}")
+
+
+def _named(scenarios: list[str] | None) -> list[str]:
+    from edgescale.harness.chaos.scenario import usual_names
+
+    return usual_names() if scenarios == [ALL] else scenarios or [USUAL]
 
 
 def _done_by(drawn: "list[Asked]", *, aims: bool) -> "list[Asked]":
