@@ -1,4 +1,4 @@
-"""A worker process for benches: everything is real but its handler, which answers at once, or never.
+"""A worker process for benches: everything is real but its handler, which answers at once, after a while, or never.
 
 Settings come from the environment. On standard output it says `ready <consumer>`. With a ledger, it writes down there
 what it settled (`s <request id>`), and how much it reclaimed when by the machine's clock (`r <count> <seconds>`); what
@@ -22,6 +22,8 @@ from edgescale.config import load_settings
 from edgescale.handlers.base import Completed, Context, Outcome
 from edgescale.handlers.registry import Registry
 from edgescale.telemetry.logs import configure_logs
+from edgescale.v1.task_pb2 import TaskResult
+from edgescale.v1.text_pb2 import TextAnalysis
 from edgescale.worker.share import Share
 from edgescale.worker.worker import Worker
 
@@ -32,19 +34,24 @@ class Toy:
     Args:
         consumer: of the worker.
         holds: wait without end instead.
+        takes_ms: wait so long, and answer what callers of ingestion understand; None to answer at once.
     """
 
     kind = lane = "text"
 
-    def __init__(self, consumer: str, *, holds: bool) -> None:
+    def __init__(self, consumer: str, *, holds: bool, takes_ms: float | None) -> None:
         self._consumer = consumer
         self._holds = holds
+        self._takes_ms = takes_ms
 
     async def handle(self, payload: bytes, context: Context) -> Outcome:
         """Answer."""
         del payload
         if self._holds:
             await asyncio.Event().wait()
+        if self._takes_ms is not None:
+            await asyncio.sleep(self._takes_ms / 1000)
+            return Completed(TaskResult(text_analysis=TextAnalysis()).SerializeToString())
         return Completed(f"{context.request_id} {context.attempt} {self._consumer}".encode())
 
 
@@ -80,6 +87,7 @@ async def main() -> None:
     """Serve until SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--holds", action="store_true", help="answer nothing")
+    parser.add_argument("--takes-ms", type=float, help="answer after so long, as callers of ingestion understand")
     parser.add_argument("--ledger", help="a file to append to")
     options = parser.parse_args()
     configure_logs(service="worker", log_format="json", level="error")
@@ -89,7 +97,7 @@ async def main() -> None:
         if options.ledger:
             broker.ledger = os.open(options.ledger, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)
         consumer = consumer_name(chance)
-        registry = Registry([Toy(consumer, holds=options.holds)])
+        registry = Registry([Toy(consumer, holds=options.holds, takes_ms=options.takes_ms)])
         lanes = {Toy.lane: settings.worker_lanes[Toy.lane]}
         share = Share(lanes[Toy.lane], {Toy.lane: 1})
         worker = Worker(
