@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from edgescale.harness.chaos import network_faults, server_faults  # noqa: F401 - they fill the table of faults
+from edgescale.harness.chaos import meddling, network_faults, server_faults  # noqa: F401 - they fill the table of faults
 from edgescale.harness.chaos.faults import FAULTS as REAL
 from edgescale.harness.chaos.fit import check_plan
 from edgescale.harness.chaos.scenario import parse_scenario

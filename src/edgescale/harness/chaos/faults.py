@@ -70,13 +70,19 @@ async def crash(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
 
 async def _holds(stage: "RealStage", life: Life) -> bool:
     """Whether a worker has entries that it was given and has not finished."""
+    return any((await consumers_of(stage, life)).values())
+
+
+async def consumers_of(stage: "RealStage", life: Life) -> dict[tuple[str, bytes], int]:
+    """The consumers of a worker, each with its stream: how many entries it was given and has not finished."""
+    pending: dict[tuple[str, bytes], int] = {}
     for partition in range(stage.keys.partitions):
         for lane in LANES:
-            found = await stage.operator.command("XINFO", "CONSUMERS", stage.keys.stream(partition, lane), GROUP)
-            consumers = [flat_dict(flat) for flat in found]
-            if any(f"-{life.pid}-".encode() in each[b"name"] and each[b"pending"] for each in consumers):
-                return True
-    return False
+            stream = stage.keys.stream(partition, lane)
+            rows = [flat_dict(flat) for flat in await stage.operator.command("XINFO", "CONSUMERS", stream, GROUP)]
+            own = [row for row in rows if f"-{life.pid}-".encode() in row[b"name"]]
+            pending |= {(stream, row[b"name"]): int(row[b"pending"]) for row in own}
+    return pending
 
 
 FAULTS["door_crash"] = FAULTS["crash"]

@@ -2,7 +2,7 @@
 
 from edgescale.config import Settings, load_settings
 from edgescale.errors import ConfigError
-from edgescale.harness.chaos import network_faults, server_faults  # noqa: F401 - they fill the table of faults
+from edgescale.harness.chaos import meddling, network_faults, server_faults  # noqa: F401 - they fill the table of faults
 from edgescale.harness.chaos.faults import FAULTS
 from edgescale.harness.chaos.terms import SETTINGS
 from edgescale.harness.plan import Plan

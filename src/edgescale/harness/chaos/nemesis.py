@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from edgescale.harness.chaos import network_faults, server_faults  # noqa: F401 - they fill the table of faults
+from edgescale.harness.chaos import meddling, network_faults, server_faults  # noqa: F401 - they fill the table of faults
 from edgescale.harness.chaos.faults import FAULTS
 from edgescale.harness.chaos.site import NEMESIS
 from edgescale.harness.plan import Fault

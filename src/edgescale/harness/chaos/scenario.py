@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from edgescale.config import Settings
 from edgescale.errors import ConfigError
 from edgescale.harness import workloads  # noqa: F401 - importing it fills the table of workloads
-from edgescale.harness.chaos import network_faults, server_faults  # noqa: F401 - they fill the table of faults
+from edgescale.harness.chaos import meddling, network_faults, server_faults  # noqa: F401 - they fill the table of faults
 from edgescale.harness.chaos.faults import FAULTS
 from edgescale.harness.chaos.terms import SETTINGS
 from edgescale.harness.markers import MARKERS

@@ -1,19 +1,19 @@
-"""What the nemesis does to a real Redis, by the names that simulation has for it."""
+"""What befalls a real Redis, by the names that simulation has for it; `meddling.py` has what people do to its data."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from edgescale.broker.keys import GROUP
-from edgescale.envelope import ENVELOPE_FIELD, REQUEST_ID_FIELD, Envelope
+from edgescale.broker.connection import Connection
 from edgescale.harness.chaos.faults import fault
+from edgescale.harness.chaos.meddling import REDIS, lost
 from edgescale.harness.chaos.replicated import Replicated
 from edgescale.harness.plan import Fault
 
 if TYPE_CHECKING:
     from edgescale.harness.chaos.stage import RealStage
 
-REDIS = "redis"
+PLACES, OPERATOR_MS = 10_000, 2_000
 
 
 @fault(noted=False)
@@ -32,7 +32,7 @@ async def empty_restart(stage: "RealStage", fault: Fault) -> AsyncIterator[None]
     async with _down(stage):
         yield
         await stage.server.restart_empty()
-        _lost(stage)
+        lost(stage)
 
 
 @asynccontextmanager
@@ -43,10 +43,6 @@ async def _down(stage: "RealStage") -> AsyncIterator[None]:
     stage.site.recorder.note(REDIS, "serving")
 
 
-def _lost(stage: "RealStage", what: str = "all") -> None:
-    stage.site.recorder.note(REDIS, "lost", what=what)
-
-
 @fault()
 async def failover(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """The server dies, and its replica takes over; later it comes back as a replica of that one."""
@@ -55,7 +51,7 @@ async def failover(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     async with _down(stage):
         yield
         if await server.take_over():
-            _lost(stage, "suffix")
+            lost(stage, "suffix")
     await server.rejoin()
 
 
@@ -84,31 +80,30 @@ async def freeze(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
 
 
 @fault()
-async def flush(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
-    """Somebody deletes everything."""
-    del fault
-    await stage.operator.command("FLUSHALL")
-    _lost(stage)
-    yield
-
-
-@fault()
-async def group_lost(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
-    """Somebody destroys the consumer group of a lane."""
-    for partition in range(stage.keys.partitions):
-        stream = stage.keys.stream(partition, str(fault.options.get("lane", "text")))
-        await stage.operator.command("XGROUP", "DESTROY", stream, GROUP)
-    _lost(stage, "groups")
-    yield
-
-
-@fault()
 async def client_kill(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """The server drops connections, as it does with slow readers of its channels."""
-    kind = str(fault.options.get("kind", "all"))
-    for each in ("normal", "pubsub") if kind == "all" else (kind,):
-        await stage.operator.command("CLIENT", "KILL", "TYPE", each, "SKIPME", "yes")
+    await _drop(stage.operator, str(fault.options.get("kind", "all")))
     yield
+
+
+@fault()
+async def crowded(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
+    """Every connection is dropped, and the server takes only a few new ones: somebody has taken its places."""
+    # Whoever is to give them back keeps his own.
+    operator = Connection(stage.server.url, timeout_ms=OPERATOR_MS)
+    try:
+        await operator.command("CONFIG", "SET", "maxclients", int(fault.options.get("places", 0)) + 1)
+        await _drop(operator, "all")
+        yield
+        await operator.command("CONFIG", "SET", "maxclients", PLACES)
+    finally:
+        await operator.close()
+
+
+async def _drop(operator: Connection, kind: str) -> None:
+    """Drop all connections of a kind but this one."""
+    for each in ("normal", "pubsub") if kind == "all" else (kind,):
+        await operator.command("CLIENT", "KILL", "TYPE", each, "SKIPME", "yes")
 
 
 @fault()
@@ -122,23 +117,3 @@ async def refusing(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
         await stage.operator.command("CONFIG", "SET", "maxmemory", 1)
         yield
         await stage.operator.command("CONFIG", "SET", "maxmemory", 0)
-
-
-@fault()
-async def poison(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
-    """Somebody adds entries that no worker can do anything with."""
-    kind, lane = str(fault.options.get("kind", "garbage")), str(fault.options.get("lane", "text"))
-    request_id = f"poison-{fault.at_ms}-{kind}"
-    named = (REQUEST_ID_FIELD, request_id.encode())
-    unknown = Envelope(request_id, "no-such-kind", b"").encode()
-    fields = {
-        "garbage": (*named, ENVELOPE_FIELD, b"\xff\x00 no envelope"),
-        "nameless": (ENVELOPE_FIELD, unknown),
-        "empty": (b"nothing", b""),
-        "unknown_kind": (*named, ENVELOPE_FIELD, unknown),
-    }[kind]
-    stream = stage.keys.stream(stage.keys.partition_of(request_id), lane)
-    entry = (await stage.operator.command("XADD", stream, "*", *fields)).decode()
-    shown = "" if kind in {"nameless", "empty"} else request_id
-    stage.site.recorder.note(REDIS, "add", request_id=shown or f"entry-{entry}", lane=lane, entry=entry, why="injected")
-    yield

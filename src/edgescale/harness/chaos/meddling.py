@@ -1,0 +1,92 @@
+"""What people do to the data in a real Redis: by mistake, or because they take it for theirs."""
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from edgescale.broker.connection import flat_dict
+from edgescale.broker.keys import GROUP
+from edgescale.envelope import ENVELOPE_FIELD, REQUEST_ID_FIELD, Envelope
+from edgescale.harness.chaos.faults import consumers_of, fault
+from edgescale.harness.plan import Fault
+
+if TYPE_CHECKING:
+    from edgescale.harness.chaos.stage import RealStage
+
+REDIS = "redis"
+# In one step, so that nobody adds or removes anything in between: what was there, less what is left, was taken away.
+_TRIM = """
+local gone = redis.call('XRANGE', KEYS[1], '-', '+')
+redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[1])
+local rows = {}
+for at = 1, #gone - redis.call('XLEN', KEYS[1]) do
+  rows[at] = gone[at]
+end
+return rows
+"""
+
+
+def lost(stage: "RealStage", what: str = "all") -> None:
+    """Write down that the server has lost something: `all`, a `suffix`, `groups` or `entries`."""
+    stage.site.recorder.note(REDIS, "lost", what=what)
+
+
+@fault()
+async def flush(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
+    """Somebody deletes everything."""
+    del fault
+    await stage.operator.command("FLUSHALL")
+    lost(stage)
+    yield
+
+
+@fault()
+async def group_lost(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
+    """Somebody destroys the consumer group of a lane."""
+    for partition in range(stage.keys.partitions):
+        stream = stage.keys.stream(partition, str(fault.options.get("lane", "text")))
+        await stage.operator.command("XGROUP", "DESTROY", stream, GROUP)
+    lost(stage, "groups")
+    yield
+
+
+@fault()
+async def consumer_lost(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
+    """Somebody deletes a living worker's consumer, and the group forgets what it held."""
+    for stream, consumer in await consumers_of(stage, stage.site.lives[fault.target]):
+        await stage.operator.command("XGROUP", "DELCONSUMER", stream, GROUP, consumer)
+    lost(stage, "groups")
+    yield
+
+
+@fault()
+async def trim(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
+    """Somebody takes the oldest entries out of a lane: a running one is finished, the others nobody will ever see."""
+    lane, kept = str(fault.options.get("lane", "text")), int(fault.options.get("kept", 0))
+    for partition in range(stage.keys.partitions):
+        rows = await stage.operator.command("EVAL", _TRIM, 1, stage.keys.stream(partition, lane), kept)
+        for entry, flat in rows:
+            request_id = flat_dict(flat).get(REQUEST_ID_FIELD, b"").decode(errors="replace")
+            told = {"lane": lane, "entry": entry.decode(), "partition": partition, "why": "lost"}
+            stage.site.recorder.note(REDIS, "delete", request_id=request_id, **told)
+    lost(stage, "entries")
+    yield
+
+
+@fault()
+async def poison(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
+    """Somebody adds entries that no worker can do anything with."""
+    kind, lane = str(fault.options.get("kind", "garbage")), str(fault.options.get("lane", "text"))
+    request_id = f"poison-{fault.at_ms}-{kind}"
+    named = (REQUEST_ID_FIELD, request_id.encode())
+    unknown = Envelope(request_id, "no-such-kind", b"").encode()
+    fields = {
+        "garbage": (*named, ENVELOPE_FIELD, b"\xff\x00 no envelope"),
+        "nameless": (ENVELOPE_FIELD, unknown),
+        "empty": (b"nothing", b""),
+        "unknown_kind": (*named, ENVELOPE_FIELD, unknown),
+    }[kind]
+    stream = stage.keys.stream(stage.keys.partition_of(request_id), lane)
+    entry = (await stage.operator.command("XADD", stream, "*", *fields)).decode()
+    shown = "" if kind in {"nameless", "empty"} else request_id
+    stage.site.recorder.note(REDIS, "add", request_id=shown or f"entry-{entry}", lane=lane, entry=entry, why="injected")
+    yield
