@@ -202,6 +202,18 @@ def test_a_delivery_that_nobody_heard_of_may_stand_between() -> None:
     assert broken(done(story)) == set()
 
 
+def test_who_claimed_what_was_handed_back_uncounted_may_come_upon_it_again() -> None:
+    """Found by seed 1863: after a failed read, a worker's own work looks like what it has not heard of."""
+
+    def story(how: str) -> Story:
+        back = held().give_back("r1", deliveries=0).after(500).deliver("r1", TWO, attempt=1, how="reclaim")
+        return done(back.after(100).deliver("r1", TWO, attempt=1, how=how))
+
+    assert broken(story("unheard")) == set()
+    assert broken(story("reclaim")) == {"P4 no_cause"}
+    assert broken(done(held().after(100).deliver("r1", ONE, attempt=1, how="unheard"), ONE)) == {"P4 no_cause"}
+
+
 def test_no_delivery_goes_unheard_where_nothing_is_disturbed() -> None:
     assert broken(done(held().after(6_010).deliver("r1", TWO, attempt=3))) == {"P4 unheard"}
     story = Story().cast().after(9_000).submit("r1").accept("r1").after(3_010).deliver("r1", TWO, attempt=2)

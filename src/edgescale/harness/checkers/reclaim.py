@@ -144,13 +144,23 @@ def _caused(case: Case, history: History, held: Delivery, following: Delivery) -
     unseen_between = following.attempt > held.attempt + 1
     span = Span(_lease_began_ns(history, held, following), following.event.time_ns)
     disturbed = history.view(Unrests).of(held.event.name, REDIS)
-    excused = given_up or unseen_between or _forgot(history, held, following)
+    excused = given_up or unseen_between or _forgot(history, held, following) or _found_own(held, following)
     if not excused and not disturbed.meets(span):
         sentence = (
             f"{held.event.request_id} was taken from {held.actor}, which lived and was not disturbed, "
             f"and given to {following.actor}"
         )
         case.find("no_cause", sentence, held.event, following.event)
+
+
+def _found_own(held: Delivery, following: Delivery) -> bool:
+    """Whether a worker came upon its own work as it looked for what it has not heard of.
+
+    Redis tells by the count of deliveries what was never heard of, and what somebody handed back uncounted has that
+    count still once it was claimed. It is not begun a second time.
+    """
+    claimed = held.event.text("how") == "reclaim" and following.attempt == held.attempt
+    return claimed and following.event.text("how") == "unheard" and following.consumer == held.consumer
 
 
 def _unheard(case: Case, history: History, entry: Entry) -> None:
