@@ -74,7 +74,7 @@ async def test_a_killed_server_has_the_data_that_were_written_when_it_starts_aga
 
 
 async def test_its_data_are_loaded_before_it_counts_as_started(private_server: EmbeddedValkey) -> None:
-    connection = Connection(private_server.url, timeout_ms=5_000)
+    connection = Connection(private_server.url, timeout_ms=30_000)
     await connection.command("EVAL", "for i = 1, 300000 do redis.call('SET', 'key:' .. i, i) end", 0)
     await connection.close()
     await private_server.kill()
