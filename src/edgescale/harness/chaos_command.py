@@ -39,7 +39,7 @@ def chaos(
     mutant: Annotated[
         str, typer.Option("--mutant", help="Break the services like this; `all` hunts those of each scenario.")
     ] = "",
-    report: Annotated[Path | None, typer.Option("--report", help="Write an HTML page here.")] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="An HTML page; *.json: the ledger.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
     listed: Annotated[bool, typer.Option("--list", help="List the scenarios.")] = False,
 ) -> None:

@@ -26,6 +26,8 @@ from edgescale.harness.plan import Plan
 from edgescale.harness.report.about import About
 from edgescale.harness.report.page import page
 
+LEDGER = ".json"
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -132,7 +134,8 @@ async def run_all(
         choice: of the provider of servers.
         wanted: one run after the other, each with a server of its own.
         proxy: which one stands before it.
-        report: where the page of the run goes; with several runs, each has a page of its own beside it.
+        report: where the page of the run goes; with several runs, each has a page of its own beside it. A file *.json
+            gets what `as_json` prints instead.
         as_json: print that only.
 
     Raises:
@@ -149,22 +152,35 @@ async def run_all(
         try:
             for asked in wanted:
                 told.append(await _one(provider, between, asked, quiet=as_json))
-                if report is not None:
-                    stem = "-".join(part for part in (report.stem, asked.name, asked.mutant) if part)
-                    where = report if len(wanted) == 1 else report.with_stem(stem)
-                    where.write_text(_page(told[-1]), encoding="utf-8")
+                _write_page(report, told[-1], alone=len(wanted) == 1)
                 if not as_json:
                     print_one(console_of(), told[-1])
         except asyncio.CancelledError:
             # Ctrl-C: what there is, is told.
             status = EXIT_INTERRUPTED
-    good = all(item.good for item in told)
+    ledger = _ledger(told)
+    _write_ledger(report, ledger)
     if as_json:
-        record = {"good": good, "commit": commit_of(), "versions": versions(), "runs": [item.record() for item in told]}
-        print(json.dumps(record, indent=2))  # noqa: T201 - for machines
+        print(ledger)  # noqa: T201 - for machines
     elif len(told) > 1:
         print_all(console_of(), told)
-    return status or (0 if good else EXIT_FAILED)
+    return status or (0 if all(item.good for item in told) else EXIT_FAILED)
+
+
+def _ledger(told: Sequence[Told]) -> str:
+    good, runs = all(item.good for item in told), [item.record() for item in told]
+    return json.dumps({"good": good, "commit": commit_of(), "versions": versions(), "runs": runs}, indent=2)
+
+
+def _write_ledger(report: Path | None, ledger: str) -> None:
+    if report is not None and report.suffix == LEDGER:
+        report.write_text(f"{ledger}\n", encoding="utf-8")
+
+
+def _write_page(report: Path | None, told: Told, *, alone: bool) -> None:
+    if report is not None and report.suffix != LEDGER:
+        named = report.with_stem("-".join(filter(None, (report.stem, told.asked.name, told.asked.mutant))))
+        (report if alone else named).write_text(_page(told), encoding="utf-8")
 
 
 async def _one(provider: Provider, proxy: Proxy, asked: Asked, *, quiet: bool) -> Told:
