@@ -1,14 +1,14 @@
 """Between the client's methods and the wire: requests are built, files are sent, errors are revived."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 import grpc
 from grpc import aio
 
-from edgescale.calls import SentStatus
+from edgescale.calls import SentStatus, write_all
 from edgescale.config import CHUNK_BYTES_MAX
 from edgescale.errors import InvalidInput, TooLarge, Unavailable
 from edgescale.status import DETAILS_KEY, from_status
@@ -85,20 +85,21 @@ async def upload(call: UploadCall, start: UploadFileStart, chunks: AsyncIterator
 
 async def _pump(call: UploadCall, start: UploadFileStart, chunks: AsyncIterator[bytes]) -> None:
     try:
-        await call.write(UploadFileRequest(start=start))
-        async for chunk in chunks:
-            await call.write(UploadFileRequest(chunk=chunk))
-        await call.write(UploadFileRequest(end=UploadFileEnd()))
-        await call.done_writing()
-    except (aio.AioRpcError, asyncio.InvalidStateError):
-        # The server has ended the call early; the call itself knows why.
-        return
+        async with aclosing(_messages(start, chunks)) as messages:
+            await write_all(call, messages)
     except Exception:
         call.cancel()
         raise
     finally:
         if (close := getattr(chunks, "aclose", None)) is not None:
             await close()
+
+
+async def _messages(start: UploadFileStart, chunks: AsyncIterator[bytes]) -> AsyncGenerator[UploadFileRequest, None]:
+    yield UploadFileRequest(start=start)
+    async for chunk in chunks:
+        yield UploadFileRequest(chunk=chunk)
+    yield UploadFileRequest(end=UploadFileEnd())
 
 
 async def read(path: Path) -> AsyncIterator[bytes]:

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from fastapi import Request
 from grpc.aio import AioRpcError, StreamUnaryCall
 
-from edgescale.calls import SentStatus
+from edgescale.calls import SentStatus, write_all
 from edgescale.errors import NotServing
 from edgescale.gateway.bodies import pieces, require_room, too_large
 from edgescale.gateway.declarations import from_hex, raw_metadata, refuse_body_digests
@@ -135,14 +135,16 @@ async def upload(
 
 async def _pump(call: UploadCall, start: UploadFileRequest, outgoing: Messages, request: Request) -> None:
     try:
-        await call.write(start)
-        async for message in outgoing:
-            await call.write(message)
-        await call.done_writing()
-        await until_gone(request.receive)
-    except (AioRpcError, asyncio.InvalidStateError):
-        # Ingestion has ended the call early. What a write says of that is arbitrary; the call itself knows why.
-        return
+        async with aclosing(_led_by(start, outgoing)) as all_messages:
+            went_out = await write_all(call, all_messages)
+        if went_out:
+            await until_gone(request.receive)
     except Exception:
         call.cancel()
         raise
+
+
+async def _led_by(start: UploadFileRequest, outgoing: Messages) -> Messages:
+    yield start
+    async for message in outgoing:
+        yield message

@@ -1,7 +1,7 @@
 """How clients get through real services: gRPC and HTTP over real sockets."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
@@ -10,6 +10,7 @@ from typing import Any, Self
 import httpx
 from grpc import StatusCode, aio
 
+from edgescale.calls import SentStatus, write_all
 from edgescale.client.client import OPTIONS
 from edgescale.client.wire import translated
 from edgescale.errors import Unavailable
@@ -73,6 +74,8 @@ class RealGrpcDoor(GrpcDoor):
         called = getattr(self._stubs[request.door], method)
         with translated():
             try:
+                if isinstance(message, AsyncGenerator):
+                    return await _stream(called(timeout=timeout_s), message)
                 return await called(message, timeout=timeout_s)
             except aio.AioRpcError as error:
                 # Where no details are sent along, it is the caller's own deadline.
@@ -80,6 +83,21 @@ class RealGrpcDoor(GrpcDoor):
                 if error.code() is StatusCode.DEADLINE_EXCEEDED and details is None:
                     raise TimeoutError from error
                 raise
+
+
+async def _stream(call: aio.StreamUnaryCall[Any, Any], messages: AsyncGenerator[Any, None]) -> Any:
+    """The response to all messages, or to as many as the call lived for."""
+    sent = SentStatus(call)
+    writing = asyncio.create_task(write_all(call, messages))
+    try:
+        return await call
+    except aio.AioRpcError as error:
+        raise await sent.of(error) from error
+    finally:
+        call.cancel()
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        await messages.aclose()
 
 
 class RealHttpDoor(HttpDoor):
