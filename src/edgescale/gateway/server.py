@@ -21,6 +21,9 @@ from edgescale.telemetry.logs import get_log
 
 # They write lines of their own about malformed requests, outside the catalogue. The caller is told anyway.
 CHATTY_LOGGERS = ("uvicorn", "python_multipart")
+# Longer than load balancers keep idle connections, 60 s mostly: a server that closes one as the next request is on its
+# way loses that request, and whoever sent it cannot know. Source: RFC 9112, section 9.5.
+IDLE_S = 75
 
 
 class _Server(uvicorn.Server):
@@ -93,6 +96,7 @@ def _config(settings: Settings, app: Callable[..., Any]) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,  # nothing here depends on who the caller says it is
         backlog=BACKLOG,
+        timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=max(1, settings.drain_grace_ms // 1000),
     )
 

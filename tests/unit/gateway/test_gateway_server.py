@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 
 from edgescale.config import Settings
 from edgescale.errors import ConfigError, LaneFull
-from edgescale.gateway import protocol
+from edgescale.gateway import protocol, server
 from edgescale.gateway.server import serve_gateway
 from edgescale.listening import address_of, listen
 from edgescale.v1.ingestion_service_pb2 import AnalyzeTextResponse, GetTaskResponse, UploadFileResponse
@@ -74,6 +74,26 @@ async def test_it_serves_where_it_says_and_does_not_say_what_it_is(bound: Settin
         assert response.json() == {"status": "ready"}
         assert "server" not in response.headers
         assert not running.address.endswith(":0")
+
+
+async def test_an_idle_connection_is_kept_longer_than_load_balancers_keep_theirs(
+    bound: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[protocol.GatewayProtocol] = []
+
+    class Seen(protocol.GatewayProtocol):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            seen.append(self)
+
+    monkeypatch.setattr(server, "GatewayProtocol", Seen)
+    async with gateway(bound) as running:
+        await running.client.get("/readyz")
+        await eventually(lambda: seen[0].timeout_keep_alive_task)
+        closing = seen[0].timeout_keep_alive_task
+
+        assert closing is not None
+        assert closing.when() - asyncio.get_running_loop().time() > 65
 
 
 async def test_a_port_that_is_taken_is_a_clear_refusal(bound: Settings) -> None:

@@ -22,8 +22,9 @@ from edgescale.harness.plan import Request
 from edgescale.status import DETAILS_KEY
 from edgescale.v1.ingestion_service_pb2_grpc import IngestionServiceStub
 
-# Clients that wait for an answer hold a connection each.
-LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+# Clients that wait for an answer hold a connection each. Idle ones are closed here before the gateway, or who stands
+# before it, would: a request that crosses that is lost, and nobody is to blame.
+LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=2.0)
 
 
 class Doors:
