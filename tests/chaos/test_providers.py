@@ -132,6 +132,20 @@ async def test_it_is_empty_and_keeps_everything(start: Start) -> None:
         assert await connection.command("DBSIZE") == 0
 
 
+@pytest.mark.needs(Capability.RESTART_EMPTY)
+async def test_one_provider_has_one_server_after_the_other_each_of_them_empty(start: Start) -> None:
+    first = await start()
+    await ask(first, "SET", "key", "value")
+    await first.discard()
+    assert is_free(port_of(first))
+    second = await start()
+    assert await ask(second, "DBSIZE") == 0
+
+    # The provider does that at its end, and what is discarded is discarded already.
+    await first.discard()
+    assert await ask(second, "PING") == b"PONG"
+
+
 @pytest.mark.needs(Capability.KILL)
 async def test_how_it_is_synced_is_an_option(start: Start) -> None:
     server = await start(appendfsync="everysec")
