@@ -51,12 +51,13 @@ class ComposeProvider(Provider):
 
     Args:
         file: its services are redis, valkey and toxiproxy.
+        product: see `Provider`.
     """
 
     name = "compose"
 
-    def __init__(self, file: Path = FILE) -> None:
-        super().__init__()
+    def __init__(self, file: Path = FILE, product: Product | None = None) -> None:
+        super().__init__(product)
         self._file = file
         self._ports = {service: free_port() for service in IMAGES}
         self._proxy_ports = proxy_ports()
