@@ -259,6 +259,10 @@ async def test_a_given_server_obeys_nobody() -> None:
         await GivenProvider(server.url).server(Options(follows=server))
 
 
+def test_a_toxiproxy_on_this_machine_reaches_a_given_server_where_we_do() -> None:
+    assert GivenServer("redis://user:secret@host:6380/0").peer == "host:6380"
+
+
 async def test_a_given_server_that_is_not_there_is_told_without_its_password() -> None:
     with pytest.raises(ConfigError, match=r"redis://127\.0\.0\.1:1/0 does not answer") as caught:
         await GivenProvider(DARK).server()

@@ -7,6 +7,7 @@ from edgescale.broker.connection import Connection
 from edgescale.errors import BrokerUnavailable, ConfigError
 from edgescale.harness.chaos.capabilities import CAPABILITIES, Capability, need
 from edgescale.harness.chaos.fault_proxy import FaultProxies
+from edgescale.harness.chaos.link import Target
 from edgescale.harness.chaos.provider import Provider
 from edgescale.harness.chaos.server import Description, Options, Product, Server, described
 
@@ -72,8 +73,8 @@ class GivenServer:
 
     @property
     def peer(self) -> str:
-        """As of a server: nothing that we run reaches it."""
-        self._cannot(Capability.REPLICA)
+        """As of a server: from this machine, as `url` says."""
+        return Target.parse(self.url).address
 
     @property
     def capabilities(self) -> frozenset[Capability]:
