@@ -40,7 +40,8 @@ def places(choice: Choice) -> list[Place]:
     contained = [Place(provider, product) for provider in ("docker", "compose") for product in ("redis", "valkey")]
     if choice.name == "auto":
         return [*native, *contained[:-1]]
-    return [place for place in (*native, *contained, Place("url", None)) if place.provider == choice.name]
+    named = [place for place in (*native, *contained, Place("url", None)) if place.provider == choice.name]
+    return [place for place in named if choice.product in {None, place.product}]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
