@@ -112,7 +112,7 @@ def property_(session: nox.Session) -> None:
 
 @nox.session
 def integration(session: nox.Session) -> None:
-    """Tests on real servers and processes: embedded Valkey, and redis-server where it is on PATH."""
+    """Tests on real servers and processes: embedded Valkey, redis-server on PATH, or `-- --provider compose`."""
     install(session, *TEST_TOOLS)
     session.run("pytest", "tests/integration", *session.posargs)
 

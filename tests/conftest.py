@@ -28,8 +28,10 @@ def provider(text: str) -> Choice:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Every suite takes the option, so that several nox sessions can share one line; tests/chaos obeys it."""
-    told = "where servers of the chaos tests come from: auto, docker, native, compose or a URL; see docs/providers.md"
+    """Every suite takes the option, so that several nox sessions can share one line; integration and chaos obey it."""
+    told = (
+        "where servers come from: auto, docker, native, compose (or native:redis ...) or a URL; see docs/providers.md"
+    )
     parser.addoption("--provider", type=provider, default=Choice("auto"), metavar="PROVIDER", help=told)
     told = "which scenarios tests/chaos runs: `some` of them for a few seconds, or `all`"
     parser.addoption("--scenarios", choices=("some", "all"), default="some", help=told)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import cast
 
 import pytest
 import pytest_asyncio
@@ -13,9 +14,21 @@ from edgescale.broker.inbox import Inbox
 from edgescale.broker.keys import Keys
 from edgescale.chance import SystemChance
 from edgescale.config import Settings
+from edgescale.harness.chaos.provider import Provider
+from edgescale.harness.chaos.providers import Choice, choose
+from edgescale.harness.chaos.server import Options, Product
 from edgescale.local.valkey import EmbeddedValkey
 from tests.leaks import leaked
-from tests.servers import INSTEAD, INSTEAD_VARIABLE, Server, given_url, own_names, own_server, shared_names
+from tests.servers import (
+    INSTEAD,
+    INSTEAD_VARIABLE,
+    URL_VARIABLE,
+    Server,
+    given_url,
+    own_names,
+    own_server,
+    shared_names,
+)
 from tests.support import Rig, open_rig, serving
 from tests.unrest import DONE, SETUPS, at_rest, outlive, shared
 
@@ -32,12 +45,34 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     named = any(mark.args[0] == "shared_server" for mark in metafunc.definition.iter_markers("parametrize"))
     if "shared_server" in metafunc.fixturenames and not named:
         more = ["cluster"] if metafunc.definition.get_closest_marker("everywhere") and not INSTEAD else []
-        names = list(dict.fromkeys([*shared_names(), *more]))
+        names = list(dict.fromkeys([*provided_names(metafunc.config), *more]))
         metafunc.parametrize("shared_server", names, indirect=True, scope="session")
+
+
+def provided_names(config: pytest.Config) -> list[str]:
+    """Names of the servers that tests share: all that there are, or those of the provider that is asked for by name."""
+    choice: Choice = config.getoption("provider")
+    if choice.name == "auto":
+        return shared_names()
+    return [choice.product] if choice.product else own_names() if choice.name == "native" else ["valkey", "redis"]
+
+
+def check_provider(config: pytest.Config) -> None:
+    """See that the tests may share the servers of the provider.
+
+    Raises:
+        pytest.UsageError: they may not.
+    """
+    choice: Choice = config.getoption("provider")
+    if choice.name == "url":
+        raise pytest.UsageError(f"tests/integration flushes all databases of a server: name it with {URL_VARIABLE}")
+    if choice.name != "auto" and INSTEAD:
+        raise pytest.UsageError(f"{INSTEAD_VARIABLE}={INSTEAD} is made of local processes: leave out --provider")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where all tests share one setup, those that share none are left out, and those on a cluster where it is none."""
+    check_provider(config)
     if not INSTEAD:
         return
     left_out = [item for item in items if not may_share(item)]
@@ -59,8 +94,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def provider(request: pytest.FixtureRequest) -> AsyncIterator[Provider | None]:
+    """What `--provider` names; None where it is left out."""
+    choice: Choice = request.config.getoption("provider")
+    if choice.name == "auto":
+        yield None
+        return
+    async with (await choose(choice)).provider as entered:
+        yield entered
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared_server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, provider: Provider | None
 ) -> AsyncIterator[Server]:
     """Each kind of server once for all tests; use `server`, which is empty."""
     name = INSTEAD or request.param
@@ -70,6 +116,13 @@ async def shared_server(
     if name in SETUPS:
         async with shared(name, tmp_path_factory.mktemp(name)) as setup:
             yield setup
+        return
+    if provider is not None:
+        # A test that names a kind of server takes the other one where that is asked for.
+        product = cast("Product", request.config.getoption("provider").product or name)
+        provided = await provider.server(Options(product=product))
+        yield Server(product, provided.url)
+        await provided.discard()
         return
     embedded = own_server(name, tmp_path_factory.mktemp(name))
     await embedded.start()

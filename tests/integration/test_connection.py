@@ -14,7 +14,7 @@ from edgescale.errors import (
 )
 from edgescale.harness.chaos.fault_proxy import proxied
 from tests.servers import Server
-from tests.support import Rig, all_of, ends_when_cancelled, settlement, submission
+from tests.support import Rig, all_of, ends_when_cancelled, eventually, settlement, submission
 
 
 @asynccontextmanager
@@ -134,8 +134,16 @@ async def test_connections_that_the_server_closed_are_replaced_without_an_error(
     async with connected(server.url) as connection, connected(server.url) as operator:
         await asyncio.gather(*(connection.command("PING") for _ in range(5)))
         await operator.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        # Where Docker forwards the port, the ends arrive after the reply.
+        await eventually(lambda: have_ended(connection))
         outcomes = await all_of([connection.command("PING") for _ in range(5)])
         assert outcomes == [b"PONG"] * 5
+
+
+async def have_ended(connection: Connection) -> bool:
+    """Whether it can be seen of all idle connections that the server closed them."""
+    idle = connection._route._pool._idle  # type: ignore[attr-defined]
+    return all([await each.can_read() for each in idle])
 
 
 async def test_a_script_on_a_key_of_another_type_fails_alone(rig: Rig) -> None:
