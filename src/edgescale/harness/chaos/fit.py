@@ -3,7 +3,9 @@
 from edgescale.config import Settings, load_settings
 from edgescale.errors import ConfigError
 from edgescale.harness.chaos import meddling, network_faults, server_faults  # noqa: F401 - they fill the table of faults
+from edgescale.harness.chaos.capabilities import Capability
 from edgescale.harness.chaos.faults import FAULTS
+from edgescale.harness.chaos.replicated import needs_replica
 from edgescale.harness.chaos.terms import SETTINGS
 from edgescale.harness.plan import Plan
 
@@ -38,3 +40,8 @@ def check_plan(plan: Plan, *, aims: bool = True) -> Settings:
         if FAULTS[fault.name].aimed and not aims:
             raise ConfigError(f"faults[{at}]: {fault.name} is aimed at what is asked of Redis: use --proxy built-in")
     return load_settings({}, **{**SETTINGS, **plan.settings})
+
+
+def needs_of(plan: Plan) -> frozenset[Capability]:
+    """What must be possible with the server for this plan."""
+    return frozenset({Capability.REPLICA} if needs_replica(plan) else ())
