@@ -9,7 +9,7 @@ import pytest
 from edgescale.errors import ConfigError
 from edgescale.harness.chaos.capabilities import CAPABILITIES, Capability
 from edgescale.harness.chaos.faults import FAULTS as REAL
-from edgescale.harness.chaos.fit import check_plan, needs_of
+from edgescale.harness.chaos.fit import check_plan, left_out, needs_of
 from edgescale.harness.plan import Fault, Option, Plan, Request
 from edgescale.harness.simulation import server_faults  # noqa: F401 - importing it fills the table of faults
 from edgescale.harness.simulation.faults import FAULTS as SIMULATED
@@ -67,6 +67,39 @@ def test_what_cannot_be_done_is_named_with_what_can(plan: Plan, sentence: str) -
 )
 def test_a_plan_needs_what_its_faults_and_settings_do(plan: Plan, needs: set[Capability]) -> None:
     assert needs_of(plan) == needs
+
+
+SYNCED: dict[str, Option] = {"appendfsync": "always", "replicas": 1, "replica_lag_ms": 0}
+
+
+@pytest.mark.parametrize(
+    ("plan", "sentence"),
+    [
+        (struck("crash", "worker-1", silent=0), ""),
+        (struck("crash", "worker-1", silent=1), "faults[0]: crash is done here without silent 1"),
+        (struck("door_crash", "gateway-1", silent=1), "faults[0]: door_crash is done here without silent 1"),
+        (struck("restart", "redis", loading_ms=300), "faults[0]: restart is done here without loading_ms 300"),
+        (Plan(1, clocks={"worker-1": 5}), "the machine's clock here; in the plan it is wrong for worker-1"),
+        (Plan(1, redis={"appendfsync": "everysec"}), "redis.appendfsync of the plan is everysec"),
+        (Plan(1, redis={"replica_lag_ms": 20}), "redis.replica_lag_ms of the plan is 20"),
+        (Plan(1, redis={"replicas": 1}), "the server has no replica here; redis.replicas of the plan is 1"),
+        (Plan(1, redis=SYNCED, settings={"durability": "strict"}), ""),
+        (Plan(1, shuffled_from=4, shuffled_to=9), "the plan draws that of turns 4 to 9"),
+        (Plan(1, shuffled_from=4, shuffled_to=4), ""),
+    ],
+)
+def test_what_is_not_done_is_told(plan: Plan, sentence: str) -> None:
+    check_plan(plan)
+
+    told = left_out(plan)
+    assert sentence in told
+    assert bool(told) == bool(sentence)
+
+
+def test_all_that_is_not_done_is_told_at_once() -> None:
+    plan = Plan(1, clocks={"worker-1": 5}, faults=struck("crash", "worker-1", silent=1).faults)
+
+    assert left_out(plan).count("; ") == 2
 
 
 def test_a_server_of_somebody_else_is_not_meddled_with() -> None:

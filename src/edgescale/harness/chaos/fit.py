@@ -11,7 +11,7 @@ from edgescale.harness.chaos.faults import FAULTS
 from edgescale.harness.chaos.fields import known
 from edgescale.harness.chaos.replicated import needs_replica
 from edgescale.harness.chaos.terms import SETTINGS
-from edgescale.harness.plan import Fault, Plan
+from edgescale.harness.plan import Fault, Option, Plan
 
 KINDS = ("ingestion", "gateway", "worker")
 # What a fault may befall beside the services.
@@ -26,7 +26,34 @@ def names_of(services: Mapping[str, int]) -> list[str]:
 def left_out(plan: Plan) -> str:
     """What of a plan is not done on real parts, as a sentence; empty for nothing."""
     wrong = ", ".join(plan.clocks)
-    return f"all processes have the machine's clock here; in the plan it is wrong for {wrong}" if wrong else ""
+    told = [f"all processes have the machine's clock here; in the plan it is wrong for {wrong}"] if wrong else []
+    told += _of_the_server(plan)
+    if plan.shuffled_to > plan.shuffled_from:
+        told.append(
+            f"order is as it comes here; the plan draws that of turns {plan.shuffled_from} to {plan.shuffled_to}"
+        )
+    for at, fault in enumerate(plan.faults):
+        of_simulation = FAULTS[fault.name].simulated if fault.name in FAULTS else ()
+        # Without a value, such as `silent` 0, nothing is asked that could be left out.
+        asked = [f"{name} {fault.options[name]}" for name in of_simulation if fault.options.get(name)]
+        told += [f"faults[{at}]: {fault.name} is done here without {', '.join(asked)}"] if asked else []
+    return "; ".join(told)
+
+
+def _of_the_server(plan: Plan) -> list[str]:
+    """What of `plan.redis` is otherwise on a real server."""
+    replicas = int(needs_replica(plan))
+    here: dict[str, Option] = {"appendfsync": "always", "replicas": replicas, "replica_lag_ms": 0}
+    differs = {name: value for name, value in plan.redis.items() if value != here.get(name)}
+    meanings = {
+        "appendfsync": "the server syncs its file before it replies here",
+        "replicas": f"the server has {replicas or 'no'} replica here",
+        "replica_lag_ms": "a replica is as far behind here as it is",
+    }
+    return [
+        f"{meanings.get(name, 'the server knows nothing of that here')}; redis.{name} of the plan is {value}"
+        for name, value in differs.items()
+    ]
 
 
 def needs_aim(plan: Plan) -> bool:
