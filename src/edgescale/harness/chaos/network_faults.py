@@ -10,7 +10,9 @@ from edgescale.harness.chaos.link import Link
 from edgescale.harness.chaos.options import COMMAND, TIMES, Numbers, Words
 from edgescale.harness.chaos.toxics import (
     BlackHole,
+    Delay,
     ExecuteThenCut,
+    HalfOpen,
     Latency,
     MessageLoss,
     Refused,
@@ -35,13 +37,18 @@ ANYBODY = (*SERVICES, REDIS)
 
 
 @asynccontextmanager
-async def _aimed(stage: "RealStage", fault: Fault, toxic: "Toxic") -> AsyncIterator[None]:
-    """On the way to Redis; counts what it strikes, as it may find nothing to strike."""
-    links = [link for link in _to_redis(stage, fault) if isinstance(link, FaultProxy)]
-    before = sum(link.struck[toxic] for link in links)
-    async with _on(links, toxic):
+async def _counted(stage: "RealStage", fault: Fault, links: Iterable[Link], *toxics: "Toxic") -> AsyncIterator[None]:
+    """On these links; counts what is struck, where proxies tell, as there may be nothing to strike."""
+    telling = [link for link in links if isinstance(link, FaultProxy)]
+
+    def count() -> int:
+        return sum(link.struck[toxic] for link in telling for toxic in toxics)
+
+    before = count()
+    async with _on(links, *toxics):
         yield
-    stage.struck[fault.name] += sum(link.struck[toxic] for link in links) - before
+    if telling:
+        stage.struck[fault.name] += count() - before
 
 
 @asynccontextmanager
@@ -69,7 +76,9 @@ def _to_redis(stage: "RealStage", fault: Fault) -> list[Link]:
 async def latency(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """Everything takes longer, and some of it much longer."""
     half_ms = max(1, number_of(fault, "high_ms") // 2)
-    async with _on(_links(stage, fault), *(Latency(half_ms, half_ms, direction=way) for way in BOTH)):
+    async with _counted(
+        stage, fault, _links(stage, fault), *(Latency(half_ms, half_ms, direction=way) for way in BOTH)
+    ):
         yield
 
 
@@ -90,8 +99,13 @@ async def one_way(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
 
 @fault(*ANYBODY)
 async def reset(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
-    """All connections are cut, and new ones are refused for a while."""
-    async with _on(_links(stage, fault), Refused()):
+    """All connections are reset, and new ones are refused for a while."""
+    async with AsyncExitStack() as healing:
+        for link in _links(stage, fault):
+            # Toxiproxy cannot reset a connection that is open: there it is closed when the proxy goes down.
+            if isinstance(link, FaultProxy):
+                link.sever()
+            await healing.enter_async_context(link.toxic(Refused()))
         yield
 
 
@@ -106,7 +120,7 @@ async def stampede(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
 async def reply_lost(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """A command is carried out, and the connection is cut before its reply."""
     aimed = ExecuteThenCut(text_of(fault, "command"), times=number_of(fault, "times"))
-    async with _aimed(stage, fault, aimed):
+    async with _counted(stage, fault, _to_redis(stage, fault), aimed):
         yield
 
 
@@ -114,21 +128,42 @@ async def reply_lost(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
 async def request_lost(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """The connection is cut before a command arrives."""
     aimed = RequestLost(text_of(fault, "command"), times=number_of(fault, "times"))
-    async with _aimed(stage, fault, aimed):
+    async with _counted(stage, fault, _to_redis(stage, fault), aimed):
+        yield
+
+
+@fault(
+    *NEAR_REDIS,
+    options={"command": COMMAND, "nth": Numbers(1, 1_000, 1), "delay_ms": Numbers(1, 60_000, 500)},
+    aimed=True,
+)
+async def delayed(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
+    """The nth request of a kind is held up, and what comes behind it on its connection."""
+    aimed = Delay(text_of(fault, "command"), nth=number_of(fault, "nth"), delay_ms=number_of(fault, "delay_ms"))
+    async with _counted(stage, fault, _to_redis(stage, fault), aimed):
+        yield
+
+
+@fault(*NEAR_REDIS, built_in=True)
+async def half_open(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
+    """The peer is gone, and nobody is told: connections are silent for good, also once new ones can be made."""
+    async with _counted(stage, fault, _to_redis(stage, fault), *(HalfOpen(direction=way) for way in BOTH)):
         yield
 
 
 @fault(*NEAR_REDIS, options={"after": Numbers(1, 1_000, 1), "times": TIMES}, aimed=True)
 async def cut_in_batch(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """A connection is reset in the midst of a pipeline: some of its requests arrive, the others do not."""
-    async with _aimed(stage, fault, ResetInBatch(number_of(fault, "after"), times=number_of(fault, "times"))):
+    async with _counted(
+        stage, fault, _to_redis(stage, fault), ResetInBatch(number_of(fault, "after"), times=number_of(fault, "times"))
+    ):
         yield
 
 
 @fault(*NEAR_REDIS, options={"percent": Numbers(1, 100, 100)}, aimed=True)
 async def messages_lost(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """Notifications of results do not arrive; everything else does."""
-    async with _aimed(stage, fault, MessageLoss(number_of(fault, "percent") / 100)):
+    async with _counted(stage, fault, _to_redis(stage, fault), MessageLoss(number_of(fault, "percent") / 100)):
         yield
 
 
@@ -144,5 +179,5 @@ async def stalled_readers(stage: "RealStage", fault: Fault) -> AsyncIterator[Non
 async def slow_drip(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """Bytes arrive a few at a time."""
     pause_us = 1_000_000 * PIECE_BYTES // number_of(fault, "bytes_per_s")
-    async with _on(_to_redis(stage, fault), SlowDrip(PIECE_BYTES, pause_us=pause_us)):
+    async with _counted(stage, fault, _to_redis(stage, fault), SlowDrip(PIECE_BYTES, pause_us=pause_us)):
         yield
