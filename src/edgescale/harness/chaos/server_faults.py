@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgescale.harness.chaos.stage import RealStage
 
 REPLICA = "replica"
-PLACES, OPERATOR_MS = 10_000, 2_000
+OPERATOR_MS = 2_000
 _RESTART = {Capability.KILL, Capability.RESTART}
 
 
@@ -96,12 +96,22 @@ async def crowded(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     # Whoever is to give them back keeps his own.
     operator = Connection(stage.server.url, timeout_ms=OPERATOR_MS)
     try:
-        await operator.command("CONFIG", "SET", "maxclients", number_of(fault, "places") + 1)
-        await _drop(operator, "all")
-        yield
-        await operator.command("CONFIG", "SET", "maxclients", PLACES)
+        async with _configured(operator, "maxclients", number_of(fault, "places") + 1):
+            await _drop(operator, "all")
+            yield
     finally:
         await operator.close()
+
+
+@asynccontextmanager
+async def _configured(operator: Connection, name: str, value: int) -> AsyncIterator[None]:
+    """A setting of the server is another one for as long as the block lasts."""
+    _, before = await operator.command("CONFIG", "GET", name)
+    try:
+        await operator.command("CONFIG", "SET", name, value)
+        yield
+    finally:
+        await operator.command("CONFIG", "SET", name, before)
 
 
 async def _drop(operator: Connection, kind: str) -> None:
@@ -113,11 +123,12 @@ async def _drop(operator: Connection, kind: str) -> None:
 @fault(REDIS, options={"state": Words(("out_of_memory", "paused"), "out_of_memory")}, needs=MEDDLE)
 async def refusing(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """The server is there, and refuses to do anything: it has no memory left, or all writes are held back."""
-    if text_of(fault, "state") == "paused":
+    if text_of(fault, "state") == "out_of_memory":
+        async with _configured(stage.operator, "maxmemory", 1):
+            yield
+        return
+    try:
         await stage.operator.command("CLIENT", "PAUSE", max(fault.for_ms, 1), "WRITE")
         yield
+    finally:
         await stage.operator.command("CLIENT", "UNPAUSE")
-    else:
-        await stage.operator.command("CONFIG", "SET", "maxmemory", 1)
-        yield
-        await stage.operator.command("CONFIG", "SET", "maxmemory", 0)
