@@ -61,7 +61,7 @@ class ChaosRun:
         history: what everybody saw.
         verdicts: one for each promise, P1 first.
         markers: how often each was hit, by name.
-        struck: by fault that is aimed at what is asked of Redis, how often it found that.
+        struck: by fault that may find nothing to strike, how often it struck, where that can be told.
         failures: what is wrong with the run itself, such as a service that ended by itself, or a server that did not
             come back; empty for a good one.
     """
