@@ -5,9 +5,11 @@
 
 import asyncio
 import itertools
+import shutil
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,10 +22,12 @@ from edgescale.harness.chaos.capabilities import CAPABILITIES, Capability
 from edgescale.harness.chaos.controlled import ControlledServer
 from edgescale.harness.chaos.native import NativeProvider
 from edgescale.harness.chaos.provider import Provider
-from edgescale.harness.chaos.providers import Choice, choose
+from edgescale.harness.chaos.providers import Choice, choose, parse_provider
 from edgescale.harness.chaos.server import Options, Server
-from edgescale.local.child import LOOPBACK
+from edgescale.local.child import LOOPBACK, free_port
+from edgescale.local.valkey import EmbeddedValkey
 from tests.chaos.places import Place, needed_place
+from tests.servers import program
 from tests.support import eventually
 
 WRITERS = 8
@@ -36,7 +40,8 @@ def places(choice: Choice) -> list[Place]:
     contained = [Place(provider, product) for provider in ("docker", "compose") for product in ("redis", "valkey")]
     if choice.name == "auto":
         return [*native, *contained[:-1]]
-    return [place for place in (*native, *contained, Place("url", None)) if place.provider == choice.name]
+    named = [place for place in (*native, *contained, Place("url", None)) if place.provider == choice.name]
+    return [place for place in named if choice.product in {None, place.product}]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -130,6 +135,20 @@ async def test_it_is_empty_and_keeps_everything(start: Start) -> None:
             name: [value] for name, value in expected.items()
         }
         assert await connection.command("DBSIZE") == 0
+
+
+@pytest.mark.needs(Capability.RESTART_EMPTY)
+async def test_one_provider_has_one_server_after_the_other_each_of_them_empty(start: Start) -> None:
+    first = await start()
+    await ask(first, "SET", "key", "value")
+    await first.discard()
+    assert is_free(port_of(first))
+    second = await start()
+    assert await ask(second, "DBSIZE") == 0
+
+    # The provider does that at its end, and what is discarded is discarded already.
+    await first.discard()
+    assert await ask(second, "PING") == b"PONG"
 
 
 @pytest.mark.needs(Capability.KILL)
@@ -309,6 +328,73 @@ async def test_toxiproxy_reaches_the_server_and_is_reached(provider: Provider, s
                 await proxied.command("GET", "key")
         finally:
             await proxied.close()
+
+
+@pytest.mark.needs(Capability.KILL)
+async def test_the_product_that_is_chosen_is_what_runs(place: Place, start: Start) -> None:
+    del start  # skips where the place cannot be had
+    async with (await choose(parse_provider(f"{place.provider}:{place.product}"))).provider as provider:
+        assert (await (await provider.server()).describe()).product.lower() == place.product
+
+
+@pytest.fixture
+async def own() -> AsyncIterator[Server]:
+    """A server that somebody else might run."""
+    async with NativeProvider() as native:
+        yield await native.server()
+
+
+@pytest.mark.parametrize("chosen", ["the first", "the second"])
+async def test_a_given_server_that_is_not_empty_is_refused_with_what_to_do(own: Server, chosen: str) -> None:
+    async with (await choose(parse_provider(own.url))).provider as given:
+        if chosen == "the second":
+            await given.server()
+        await ask(own, "MSET", "one", "1", "two", "2")
+        remedy = "name another one" if chosen == "the first" else "the one before has left them; run one scenario"
+        with pytest.raises(ConfigError, match=rf"^{own.url} is not empty \(keys: 2\), and .*{remedy}"):
+            await given.server()
+        assert await ask(own, "DBSIZE") == 2, "what is stored there is not ours"
+
+        other = own.url.removesuffix("/0") + "/1"
+        async with (await choose(parse_provider(other))).provider as empty:
+            await empty.server()
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "trouble"),
+    [
+        ("IP:127.0.0.1,DNS:localhost", "ssl_ca_certs={}", ""),
+        ("DNS:localhost", "ssl_ca_certs={}", "its certificate must name 127.0.0.1, too, or"),
+        ("DNS:localhost", "ssl_ca_certs={}&ssl_check_hostname=false", ""),
+    ],
+)
+async def test_tls_goes_through_links_if_the_certificate_is_good_for_their_address(
+    tmp_path: Path, name: str, query: str, trouble: str
+) -> None:
+    if not shutil.which("redis-server") or not shutil.which("openssl"):
+        pytest.skip("redis-server, which speaks TLS, or openssl is not on PATH")
+    certificate, port = tmp_path / "certificate.pem", free_port()
+    options = {"tls-port": str(port), "tls-auth-clients": "no", **await certified(certificate, name)}
+    served = EmbeddedValkey(tmp_path / "server", binary=program("redis"), options=options)
+    await served.start()
+    try:
+        url = f"rediss://localhost:{port}/0?{query.format(certificate)}"
+        async with (await choose(parse_provider(url))).provider as given:
+            with pytest.raises(ConfigError, match=trouble) if trouble else nullcontext():
+                await given.server()
+    finally:
+        await served.stop()
+
+
+async def certified(certificate: Path, name: str) -> dict[str, str]:
+    """Options of a server with a certificate of its own."""
+    key = certificate.with_name("key.pem")
+    made = ("-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+    named = ("-subj", "/CN=edgescale", "-addext", f"subjectAltName={name}")
+    command = ("openssl", "req", *made, *named, "-keyout", str(key), "-out", str(certificate))
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    assert await process.wait() == 0
+    return {"tls-cert-file": str(certificate), "tls-key-file": str(key)}
 
 
 @pytest.mark.needs(Capability.KILL)

@@ -1,21 +1,25 @@
 """Scenarios on real processes: every promise is kept, and each run reaches what it is there for.
 
 By default a short pass over some of them, on native servers and, where there is Docker, on those in containers;
-`--scenarios all` runs all, each for as long as it says.
+`--scenarios all` runs all, each for as long as it says. `--provider` has them run on the servers that it names; on one
+that is given by its URL, those that leave it alone.
 """
 
 import dataclasses
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
+from edgescale.broker.connection import Connection
+from edgescale.harness.chaos import meddling, server_faults
 from edgescale.harness.chaos.fault_proxy import FaultProxies
+from edgescale.harness.chaos.faults import FAULTS
 from edgescale.harness.chaos.provider import Provider
-from edgescale.harness.chaos.providers import Choice, choose, parse_provider
+from edgescale.harness.chaos.providers import Choice, choose
 from edgescale.harness.chaos.proxies import parse_proxy, proxy_of
-from edgescale.harness.chaos.replicated import server_for
+from edgescale.harness.chaos.replicated import needs_replica, server_for
 from edgescale.harness.chaos.run import ChaosRun, carry_out
 from edgescale.harness.chaos.scenario import load_scenario, usual_names
 from edgescale.harness.regressions import Regression
@@ -32,31 +36,59 @@ SHORT_S = 6.0
 CONTAINED = ("worker-kill", "redis-failover")
 
 
+# Faults of these modules are done to the server.
+DONE_TO_IT = (server_faults.__name__, meddling.__name__)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Which scenarios are run, and on whose servers, is asked of the command line."""
     choice: Choice = metafunc.config.getoption("provider")
-    usual = "native" if choice.name == "auto" else choice.name
+    usual, contained = (Choice("native"), [Choice("docker")]) if choice.name == "auto" else (choice, [])
     if "scenario" in metafunc.fixturenames:
         names = usual_names() if metafunc.config.getoption("scenarios") == "all" else SHORT
-        contained = [(name, "docker") for name in CONTAINED if choice.name == "auto"]
-        metafunc.parametrize(("scenario", "place"), [*((name, usual) for name in names), *contained])
+        fit = [name for name in names if usual.name != "url" or leaves_it_alone(name)]
+        wanted: list[tuple[str, Choice]] = [(name, usual) for name in fit]
+        wanted += [(name, place) for place in contained for name in CONTAINED]
+        metafunc.parametrize(("scenario", "place"), wanted, ids=[f"{name}-{told(place)}" for name, place in wanted])
     elif "proxy" in metafunc.fixturenames:
-        contained = [("toxiproxy", "docker")] if choice.name == "auto" else []
-        metafunc.parametrize(("proxy", "place"), [("built-in", usual), ("toxiproxy", usual), *contained])
+        wanted = [("built-in", usual), ("toxiproxy", usual), *(("toxiproxy", place) for place in contained)]
+        metafunc.parametrize(("proxy", "place"), wanted, ids=[f"{name}-{told(place)}" for name, place in wanted])
     elif "place" in metafunc.fixturenames:
-        metafunc.parametrize("place", [usual])
+        metafunc.parametrize("place", [usual], ids=told)
+
+
+def told(place: Choice) -> str:
+    """A choice in the name of a test."""
+    return f"{place.name}-{place.product}" if place.product else place.name
+
+
+def leaves_it_alone(scenario: str) -> bool:
+    """Whether nothing is done to the server."""
+    plan = load_scenario(scenario).plan(SEED)
+    return not needs_replica(plan) and all(
+        FAULTS[fault.name].make.__module__ not in DONE_TO_IT for fault in plan.faults
+    )
 
 
 @pytest.fixture
-async def provider(place: str, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Provider]:
+async def provider(place: Choice, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Provider]:
     """Where servers come from; skips only containers that nobody asked for."""
-    choice: Choice = request.config.getoption("provider")
-    if choice.name == "auto":
+    if request.config.getoption("provider").name == "auto":
         behind_toxiproxy = "proxy" in request.fixturenames and request.getfixturevalue("proxy") == "toxiproxy"
-        await needed_place(Place(place, "redis"), *(["toxiproxy"] if behind_toxiproxy else []))
-        choice = parse_provider(place)
-    async with (await choose(choice, data_dir=tmp_path / "servers")).provider as opened:
+        await needed_place(Place(place.name, "redis"), *(["toxiproxy"] if behind_toxiproxy else []))
+    opened = (await choose(place, data_dir=tmp_path / "servers")).provider
+    async with opened, emptied(opened) if place.name == "url" else nullcontext():
         yield opened
+
+
+@asynccontextmanager
+async def emptied(given: Provider) -> AsyncIterator[None]:
+    """What is stored in the only server of this provider meanwhile is removed: it was empty, or is refused."""
+    server = await given.server()
+    yield
+    connection = Connection(server.url, timeout_ms=5_000)
+    await connection.command("FLUSHDB")
+    await connection.close()
 
 
 @pytest.mark.timeout(180)
@@ -72,6 +104,7 @@ async def test_every_promise_is_kept(
 
     assert trouble_of(run) == []
     assert [name for name in wanted.reaches if not run.markers[name]] == []
+    assert [name for name, times in run.struck.items() if not times] == [], "these were aimed at what nobody asked"
 
 
 @pytest.mark.timeout(180)

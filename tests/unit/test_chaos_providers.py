@@ -1,6 +1,7 @@
 """Which provider is meant, what each can do, and what is told where it cannot be had."""
 
 import asyncio
+import importlib.util
 import re
 import shutil
 import sys
@@ -16,8 +17,9 @@ from edgescale.harness.chaos.compose import ComposeProvider, compose_command
 from edgescale.harness.chaos.given import GivenProvider, GivenServer
 from edgescale.harness.chaos.images import IMAGES
 from edgescale.harness.chaos.native import NativeProvider
+from edgescale.harness.chaos.provider import Provider
 from edgescale.harness.chaos.providers import Choice, choose, parse_provider
-from edgescale.harness.chaos.server import Description, Options, arguments
+from edgescale.harness.chaos.server import Description, Options, Product, Server, arguments
 
 ROOT = Path(__file__).parents[2]
 DARK = "redis://user:secret@127.0.0.1:1/0?password=hush"
@@ -36,41 +38,60 @@ def test_a_provider_is_named(name: str) -> None:
     assert parse_provider(name) == Choice(name)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["docker", "native", "compose"])
+@pytest.mark.parametrize("product", ["redis", "valkey"])
+def test_a_product_is_named_behind_its_provider(name: str, product: str) -> None:
+    assert parse_provider(f"{name}:{product}") == Choice(name, product=product)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["auto:redis", "auto:", "docker:", "native:Redis", "compose:keydb", "native:redis:7"])
+def test_a_product_that_cannot_be_chosen_is_told_what_can_be(text: str) -> None:
+    able = "docker:redis, docker:valkey, native:redis, native:valkey, compose:redis, compose:valkey"
+    with pytest.raises(ConfigError, match=rf"^--provider {text}: .*must be one of {able}$"):
+        parse_provider(text)
+
+
 @pytest.mark.parametrize(
     "url",
     [
         "redis://127.0.0.1:6379/0",
-        "redis://host",
+        "redis://user:secret@[::1]:6379",
         "rediss://user:secret@host:6380/0?ssl_ca_certs=ca.pem",
-        "unix:///run/redis.sock?db=1",
-        "redis+cluster://a:1,b:2",
-        "redis+sentinel://a:1,b:2/primary",
     ],
 )
 def test_a_url_is_a_server_of_somebody_else(url: str) -> None:
     assert parse_provider(url) == Choice("url", url)
 
 
-@pytest.mark.parametrize("text", ["", "Docker", "podman", "127.0.0.1:6379", "http://host/", "redis://", "redis:///0"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "unix:///run/redis.sock?db=1",
+        "redis+cluster://user:secret@a:1",
+        "redis+sentinel://user:secret@a:1,b:2/primary",
+        "redis://user:secret@a:1,b:2",
+        "redis://user:secret@host:99999/0",
+        "redis://host",
+        "redis://",
+        "redis:///0",
+        "http://host:80/",
+    ],
+)
+def test_a_url_to_which_no_link_can_lead_is_told_which_can_without_the_password(url: str) -> None:
+    with pytest.raises(ConfigError, match="must be that of one server, redis://host:port, or rediss://host") as caught:
+        parse_provider(url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "Docker", "podman", "127.0.0.1:6379"])
 def test_anything_else_is_told_what_would_be_accepted(text: str) -> None:
     with pytest.raises(ConfigError, match=re.escape("auto, docker, native, compose, or a URL such as redis://")):
         parse_provider(text)
 
 
-def test_a_port_that_is_none_is_told_without_the_password() -> None:
-    with pytest.raises(ConfigError, match=r"--provider redis://host:99999/0: Port out of range") as caught:
-        parse_provider("redis://user:secret@host:99999/0")
-    assert "secret" not in str(caught.value)
-
-
-def test_the_address_of_a_cluster_that_is_none_is_told_with_an_example() -> None:
-    with pytest.raises(ConfigError, match=r"an example is redis\+cluster://"):
-        parse_provider("redis+cluster://a:b")
-
-
 async def test_auto_takes_a_given_server_first(no_engine: None) -> None:
     del no_engine
-    provider, because = await choose(Choice("auto"), environ={"CHAOS_REDIS_URL": "redis://host"})
+    provider, because = await choose(Choice("auto"), environ={"CHAOS_REDIS_URL": "redis://host:6379"})
 
     assert isinstance(provider, GivenProvider)
     assert because == "CHAOS_REDIS_URL names it"
@@ -98,7 +119,7 @@ async def test_auto_goes_to_docker_where_an_engine_is(monkeypatch: pytest.Monkey
 async def test_what_is_asked_for_by_name_is_taken() -> None:
     assert isinstance((await choose(Choice("native"))).provider, NativeProvider)
     assert isinstance((await choose(Choice("compose"))).provider, ComposeProvider)
-    assert isinstance((await choose(Choice("url", "redis://host"))).provider, GivenProvider)
+    assert isinstance((await choose(Choice("url", "redis://host:6379"))).provider, GivenProvider)
 
 
 def test_without_testcontainers_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,6 +182,32 @@ async def test_a_product_that_is_not_there_is_told_with_those_that_are(monkeypat
         await NativeProvider().server(Options(product="redis"))
 
 
+async def test_a_product_that_was_chosen_and_is_not_there_is_told_likewise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    provider, _ = await choose(parse_provider("native:redis"))
+    with pytest.raises(ConfigError, match="provider native has no redis here, but valkey"):
+        await provider.server()
+
+
+async def test_the_product_that_was_chosen_is_the_usual_one_of_every_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def note(_provider: Provider, product: Product, _options: Options) -> Server:
+        asked.append(product)
+        raise ConfigError("that will do")
+
+    names = ["native", "compose", *(["docker"] if importlib.util.find_spec("testcontainers") else [])]
+    for name in names:
+        provider, _ = await choose(parse_provider(f"{name}:valkey"))
+        # Whichever it has first, it is not that one.
+        monkeypatch.setattr(type(provider), "products", lambda _provider: ["redis", "valkey"])
+        monkeypatch.setattr(type(provider), "_server", note)
+        for options in (None, Options(), Options(product="redis")):
+            with pytest.raises(ConfigError, match="that will do"):
+                await provider.server(options)
+    assert asked == ["valkey", "valkey", "redis"] * len(names)
+
+
 async def test_compose_is_told_where_it_looked_for_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=rf"no docker-compose.test.yml in this folder, which is {tmp_path}"):
@@ -210,6 +257,10 @@ async def test_a_given_server_obeys_nobody() -> None:
         await server.follow(None)
     with pytest.raises(ConfigError, match="provider url cannot start a replica"):
         await GivenProvider(server.url).server(Options(follows=server))
+
+
+def test_a_toxiproxy_on_this_machine_reaches_a_given_server_where_we_do() -> None:
+    assert GivenServer("redis://user:secret@host:6380/0").peer == "host:6380"
 
 
 async def test_a_given_server_that_is_not_there_is_told_without_its_password() -> None:

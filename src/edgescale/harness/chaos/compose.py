@@ -51,12 +51,13 @@ class ComposeProvider(Provider):
 
     Args:
         file: its services are redis, valkey and toxiproxy.
+        product: see `Provider`.
     """
 
     name = "compose"
 
-    def __init__(self, file: Path = FILE) -> None:
-        super().__init__()
+    def __init__(self, file: Path = FILE, product: Product | None = None) -> None:
+        super().__init__(product)
         self._file = file
         self._ports = {service: free_port() for service in IMAGES}
         self._proxy_ports = proxy_ports()
@@ -112,6 +113,10 @@ class ComposeProvider(Provider):
         self._taken.add(product)
         return ComposeServer(self, product, self._ports[product], options)
 
+    def release(self, service: Product) -> None:
+        """Its server is gone: the next one may be had."""
+        self._taken.discard(service)
+
     async def _toxiproxy(self) -> ToxiproxyAt:
         await self.up("toxiproxy")
         at = ToxiproxyAt(LOOPBACK, self._ports["toxiproxy"], self._proxy_ports)
@@ -124,10 +129,20 @@ class ComposeServer(ControlledServer):
 
     def __init__(self, provider: ComposeProvider, service: Product, port: int, options: Options) -> None:
         self._service = service
+        self._discarded = False
         self._run = provider.run
+        self._release = functools.partial(provider.release, service)
         self._up = functools.partial(provider.up, service, appendfsync=options.appendfsync)
         origin = IMAGES[service].name(os.environ)
         super().__init__("compose", origin, options, url=f"redis://{LOOPBACK}:{port}/0", peer=f"{service}:6379")
+
+    async def discard(self) -> None:
+        """As of a server; the provider has another one then."""
+        # Once only: later, the service is that other one's.
+        if not self._discarded:
+            await super().discard()
+            self._discarded = True
+            self._release()
 
     async def _launch(self) -> None:
         # One that has ended is started again as it is.

@@ -79,6 +79,9 @@ class DockerProvider(Provider):
     """Servers in containers of one network, published on the loopback interface.
 
     Where the engine is on another machine, they are published on all of that one's interfaces.
+
+    Args:
+        product: see `Provider`.
     """
 
     name = "docker"

@@ -38,6 +38,7 @@ class NativeProvider(Provider):
 
     Args:
         data_dir: where their data and logs are; None for a directory that is removed at the end.
+        product: see `Provider`.
 
     Raises:
         ConfigError: this machine has none.
@@ -45,8 +46,8 @@ class NativeProvider(Provider):
 
     name = "native"
 
-    def __init__(self, data_dir: Path | None = None) -> None:
-        super().__init__()
+    def __init__(self, data_dir: Path | None = None, product: Product | None = None) -> None:
+        super().__init__(product)
         self._programs = programs()
         self._data_dir = data_dir
         self._made = 0

@@ -15,13 +15,17 @@ from edgescale.harness.chaos.toxiproxy_at import ToxiproxyAt
 class Provider(ABC):
     """Where servers come from. Use it as an async context: what it started ends with the block.
 
+    Args:
+        product: of servers for who does not ask for one; None for the first that it has.
+
     Attributes:
         name: as in `--provider`; "url" for a server that somebody else runs.
     """
 
     name: ClassVar[str]
 
-    def __init__(self) -> None:
+    def __init__(self, product: Product | None = None) -> None:
+        self._product = product
         self._ends = AsyncExitStack()
 
     @property
@@ -58,7 +62,7 @@ class Provider(ABC):
         if wanted.follows is not None:
             need(self.name, Capability.REPLICA)
         products = self.products()
-        product = wanted.product or products[0]
+        product = wanted.product or self._product or products[0]
         if product not in products:
             raise ConfigError(f"provider {self.name} has no {product} here, but {' and '.join(products)}")
         server = await self._server(product, wanted)
@@ -77,7 +81,7 @@ class Provider(ABC):
 
     @abstractmethod
     def products(self) -> Sequence[Product]:
-        """What it has, the first for who does not ask; at least one."""
+        """What it has, the usual one first; at least one."""
 
     async def _open(self) -> None:  # noqa: B027 - not all share something
         """Make ready what its servers share; what must be ended goes to `_ends`."""

@@ -4,21 +4,21 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
-from urllib.parse import urlsplit
+from typing import Literal, NamedTuple, cast, get_args
 
-from edgescale.broker.address import Address
 from edgescale.errors import ConfigError
 from edgescale.harness.chaos.compose import ComposeProvider
 from edgescale.harness.chaos.given import GivenProvider, without_credentials
+from edgescale.harness.chaos.link import Target
 from edgescale.harness.chaos.native import NativeProvider
 from edgescale.harness.chaos.provider import Provider
+from edgescale.harness.chaos.server import Product
 
 # Under `auto`, a server that is given goes first. Not EDGESCALE_*: the services refuse settings that they do not know.
 URL_VARIABLE = "CHAOS_REDIS_URL"
 _NAMES = ("auto", "docker", "native", "compose")
-_ACCEPTED = f"{', '.join(_NAMES)}, or a URL such as redis://127.0.0.1:6379/0"
-_SINGLE = {"redis", "rediss", "unix"}
+_PRODUCTS: tuple[Product, ...] = get_args(Product)
+_ACCEPTED = f"{', '.join(_NAMES)}, or a URL such as redis://127.0.0.1:6379/0; a product may follow, as in native:redis"
 _SOCKET = Path("/var/run/docker.sock")
 
 
@@ -28,10 +28,12 @@ class Choice(NamedTuple):
     Attributes:
         name: of the provider; "url" for a server that somebody else runs.
         url: of that one; empty for all others.
+        product: of its servers; None for what it has first.
     """
 
     name: Literal["auto", "docker", "native", "compose", "url"]
     url: str = ""
+    product: Product | None = None
 
 
 class Chosen(NamedTuple):
@@ -49,20 +51,33 @@ def parse_provider(text: str) -> Choice:
     """
     if "://" in text:
         return Choice("url", _checked(text))
-    if text not in _NAMES:
+    name, colon, _ = text.partition(":")
+    if name not in _NAMES:
         raise ConfigError(f"--provider {text}: must be one of {_ACCEPTED}")
-    return Choice(cast("Literal['auto', 'docker', 'native', 'compose']", text))
+    return Choice(cast("Literal['auto', 'docker', 'native', 'compose']", name), product=_of(text) if colon else None)
+
+
+def _of(text: str) -> Product:
+    """The product that a provider's name is followed by."""
+    name, _, product = text.partition(":")
+    able = [f"{other}:{each}" for other in _NAMES if other != "auto" for each in _PRODUCTS]
+    if name == "auto" or product not in _PRODUCTS:
+        raise ConfigError(f"--provider {text}: where a product is named, it must be one of {', '.join(able)}")
+    return product
 
 
 def _checked(url: str) -> str:
-    shown = without_credentials(url)
-    if Address.parse(url).mode == "single":
-        try:
-            scheme, host, _port = (parts := urlsplit(url)).scheme, parts.hostname, parts.port
-        except ValueError as error:
-            raise ConfigError(f"--provider {shown}: {error}") from error
-        if scheme not in _SINGLE or not (host or scheme == "unix"):
-            raise ConfigError(f"--provider {shown}: must be one of {_ACCEPTED}")
+    """The same, if links can lead there."""
+    try:
+        Target.parse(url)
+    except ConfigError:
+        found = False
+    else:
+        found = url.startswith(("redis://", "rediss://"))
+    if not found:
+        # Not in the other one's words, which show credentials.
+        wanted = "a URL must be that of one server, redis://host:port, or rediss://host:port with TLS"
+        raise ConfigError(f"--provider {without_credentials(url)}: {wanted}; links lead to nothing else")
     return url
 
 
@@ -91,14 +106,17 @@ async def choose(choice: Choice, *, environ: Mapping[str, str] = os.environ, dat
 
 def _named(choice: Choice, data_dir: Path | None) -> Provider:
     if choice.name == "docker":
-        return docker_provider()
+        return docker_provider(choice.product)
     if choice.name == "compose":
-        return ComposeProvider()
-    return GivenProvider(choice.url) if choice.name == "url" else NativeProvider(data_dir)
+        return ComposeProvider(product=choice.product)
+    return GivenProvider(choice.url) if choice.name == "url" else NativeProvider(data_dir, choice.product)
 
 
-def docker_provider() -> Provider:
+def docker_provider(product: Product | None = None) -> Provider:
     """Servers in containers.
+
+    Args:
+        product: see `Provider`.
 
     Raises:
         ConfigError: the extra is not installed.
@@ -108,7 +126,7 @@ def docker_provider() -> Provider:
     except ImportError as error:
         remedy = "pip install edgescale[chaos], or use --provider native"
         raise ConfigError(f"provider docker needs testcontainers, which is not installed: {remedy}") from error
-    return DockerProvider()
+    return DockerProvider(product)
 
 
 async def docker_trouble() -> str:

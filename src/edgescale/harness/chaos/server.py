@@ -17,7 +17,7 @@ class Options:
     """How a server is to be.
 
     Attributes:
-        product: None for the one that the provider has first.
+        product: None for the one that the provider was told, or has first.
         appendfsync: when its append-only file is synced.
         follows: the server, of the same provider, whose replica it is; None for a primary.
     """
