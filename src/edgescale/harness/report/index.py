@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgescale.harness.checkers import Outcome
-from edgescale.harness.report.head import SIGNS, badge
+from edgescale.harness.report.head import SIGNS
 from edgescale.harness.report.markup import Html, element, short
 from edgescale.harness.report.page import document
 from edgescale.harness.report.parts import table
@@ -50,7 +50,7 @@ def index(headline: str, rows: Sequence[Row], *, good: bool) -> str:
         "header", element("p", TITLE, class_="kicker"), element("h1", sign, headline), class_=f"top {outcome}"
     )
     grid = table(
-        ["run", "good", *promises, "seconds"], (_row(row, promises) for row in rows), class_="runs", label="All runs"
+        ["run", "good", *promises, "took"], (_row(row, promises) for row in rows), class_="runs", label="All runs"
     )
     return document(f"{headline}: {TITLE}", top, element("main", element("section", grid)))
 
@@ -60,6 +60,11 @@ def _row(row: Row, promises: Sequence[str]) -> Html:
     head = element(
         "th", element("a", row.name, href=row.link), element("p", row.title, class_="note"), *trouble, scope="row"
     )
-    cells = [element("td", badge(row.outcomes[name]) if name in row.outcomes else "") for name in promises]
-    good = badge("valid" if row.good else "invalid")
-    return element("tr", head, element("td", good), *cells, element("td", f"{row.wall_s:.0f}", class_="number"))
+    cells = [element("td", _sign(row.outcomes[name]) if name in row.outcomes else "") for name in promises]
+    good = element("span", "yes" if row.good else "no", class_=f"badge {'valid' if row.good else 'invalid'}")
+    return element("tr", head, element("td", good), *cells, element("td", f"{row.wall_s:.0f} s", class_="number"))
+
+
+def _sign(outcome: Outcome) -> Html:
+    """A verdict as a sign, for there are many of them; its word is for those who hear it, or point at it."""
+    return element("span", SIGNS[outcome], class_=f"badge {outcome}", role="img", aria_label=outcome, title=outcome)
