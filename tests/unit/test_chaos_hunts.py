@@ -10,9 +10,9 @@ import pytest
 
 from edgescale import cli
 from edgescale.harness.chaos import session
+from edgescale.harness.chaos.asked import Asked, Told
 from edgescale.harness.chaos.run import ChaosRun
 from edgescale.harness.chaos.scenario import load_scenario, scenario_names
-from edgescale.harness.chaos.session import Asked, Told
 from edgescale.harness.checkers import Verdict
 from edgescale.harness.history import History
 from edgescale.harness.mutants import find

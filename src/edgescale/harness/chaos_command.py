@@ -14,10 +14,11 @@ import typer
 from edgescale.errors import ConfigError
 
 if TYPE_CHECKING:
-    from edgescale.harness.chaos.session import Asked
+    from edgescale.harness.chaos.asked import Asked
 
 ALL = "all"
-BOTH = "--plan runs one plan: leave scenarios, --duration, --rate and --mutant all out, or --plan"
+SEED = 1
+BOTH = "--plan runs one plan: leave scenarios, --duration, --rate, --seed and --mutant all out, or --plan"
 USUAL = "everything-at-once"
 
 
@@ -28,7 +29,7 @@ def chaos(
     ] = None,
     duration: Annotated[float | None, typer.Option("--duration", min=1, help="Seconds of load, for each.")] = None,
     rate: Annotated[float | None, typer.Option("--rate", min=0.1, help="Requests a second, about.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="What is drawn is drawn from this.")] = 1,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="What is drawn is drawn from this; 1.")] = None,
     plan: Annotated[Path | None, typer.Option("--plan", help="Run this plan instead of scenarios.")] = None,
     provider: Annotated[
         str, typer.Option("--provider", help="Where Redis comes from: auto, docker, native, compose or a URL.")
@@ -65,11 +66,11 @@ def chaos(
     common = [f"--provider {shlex.quote(provider)}"]
     common += [f"--proxy {shlex.quote(proxy)}"] if between.name != "built-in" else []
     if plan is not None:
-        if scenarios or duration is not None or rate is not None or mutant == ALL:
+        if scenarios or (duration, rate, seed) != (None, None, None) or mutant == ALL:
             raise ConfigError(BOTH)
         able = [_checked(_planned(plan, common), f"plan {plan}", aims=between.aims)]
     else:
-        drawn = [_asked(name, seed, duration, rate, common) for name in _named(scenarios)]
+        drawn = [_asked(name, SEED if seed is None else seed, duration, rate, common) for name in _named(scenarios)]
         doable = _done_by(drawn, aims=between.aims) if scenarios == [ALL] else drawn
         able = [_checked(each, f"scenario {each.name}", aims=between.aims) for each in doable]
     wanted = _hunts(able) if mutant == ALL else [_mutated(each, mutant) for each in able]
@@ -87,6 +88,8 @@ def _list() -> None:
 def _writable(report: Path | None) -> None:
     if report is not None and not report.absolute().parent.is_dir():
         raise ConfigError(f"--report {report}: there is no folder {report.parent}")
+    if report is not None and report.is_dir():
+        raise ConfigError(f"--report {report}: this is a folder; name a file there, such as {report / 'chaos.html'}")
 
 
 def _named(scenarios: list[str] | None) -> list[str]:
@@ -102,7 +105,7 @@ def _done_by(drawn: "list[Asked]", *, aims: bool) -> "list[Asked]":
     blind = [each.name for each in drawn if not aims and needs_aim(each.plan)]
     if blind:
         print(f"edgescale: left out, as only the built-in proxy can do them: {', '.join(blind)}", file=sys.stderr)
-    return [each for each in drawn if each.name not in blind]
+    return [dataclasses.replace(each, optional=True) for each in drawn if each.name not in blind]
 
 
 def _mutated(asked: "Asked", mutant: str, *, hunted: bool = False) -> "Asked":
@@ -124,8 +127,8 @@ def _hunts(able: "list[Asked]") -> "list[Asked]":
 
 
 def _asked(name: str, seed: int, duration: float | None, rate: float | None, common: list[str]) -> "Asked":
+    from edgescale.harness.chaos.asked import Asked
     from edgescale.harness.chaos.scenario import load_scenario
-    from edgescale.harness.chaos.session import Asked
 
     scenario, told = load_scenario(name), []
     if duration is not None:
@@ -154,8 +157,8 @@ def _checked(asked: "Asked", what: str, *, aims: bool) -> "Asked":
 
 
 def _planned(path: Path, common: list[str]) -> "Asked":
+    from edgescale.harness.chaos.asked import Asked
     from edgescale.harness.chaos.fit import left_out
-    from edgescale.harness.chaos.session import Asked
     from edgescale.harness.regressions import Regression
 
     plan = Regression.load(path).plan

@@ -55,13 +55,16 @@ def free_port() -> int:
             return port
 
 
-def end_with_parent() -> None:
-    """Run it in the child as `preexec_fn`: Linux sends it SIGTERM when its parent ends, however that comes.
+def end_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """Run it in the child, as `preexec_fn` or there: Linux sends it a signal when its parent ends, however that comes.
 
     Elsewhere it does nothing. Source: prctl(2).
+
+    Args:
+        number: of the signal. One that is stopped hears of SIGKILL alone.
     """
     if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        _LIBC.prctl(_PR_SET_PDEATHSIG, number)
 
 
 @asynccontextmanager

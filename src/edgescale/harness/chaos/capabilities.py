@@ -15,13 +15,16 @@ class Capability(StrEnum):
     PAUSE = "pause a server"
     REPLICA = "start a replica"
     TOXIPROXY = "start Toxiproxy"
+    MEDDLE = "change the data and the settings of a server"
 
 
 _OF_A_PROCESS = {Capability.KILL, Capability.RESTART, Capability.RESTART_EMPTY, Capability.PAUSE}
+# A server of somebody else is not ours to change.
+_OF_OURS = {*_OF_A_PROCESS, Capability.MEDDLE}
 CAPABILITIES: Mapping[str, frozenset[Capability]] = {
     "docker": frozenset(Capability),
-    "native": frozenset({*_OF_A_PROCESS, Capability.REPLICA}),
-    "compose": frozenset({*_OF_A_PROCESS, Capability.TOXIPROXY}),
+    "native": frozenset({*_OF_OURS, Capability.REPLICA}),
+    "compose": frozenset({*_OF_OURS, Capability.TOXIPROXY}),
     "url": frozenset(),
 }
 

@@ -4,14 +4,16 @@ Each is an async generator: begin, yield while it lasts, heal. `server_faults.py
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgescale.broker.connection import flat_dict
 from edgescale.broker.keys import GROUP
 from edgescale.errors import EdgeScaleError
+from edgescale.harness.chaos.capabilities import Capability
+from edgescale.harness.chaos.options import Allowed
 from edgescale.harness.chaos.processes import Life
 from edgescale.harness.chaos.terms import LANES
 from edgescale.harness.plan import Fault
@@ -25,36 +27,72 @@ PAUSE_BETWEEN_S = 0.3
 HOLDING_S, POLL_S = 2.0, 0.01
 
 
+SERVICES, EVERY_SERVICE = ("worker", "ingestion", "gateway"), "services"
+
+
 @dataclass(frozen=True, slots=True)
 class FaultKind:
     """One kind of fault.
 
     Attributes:
+        targets: what it may befall: first parts of names.
+        options: by name, what is allowed.
+        simulated: options that it has in simulation only; real parts do without them.
+        needs: what must be possible with the server.
         noted: the nemesis writes down that it begins and ends; otherwise what it does is written down as events of its
             own.
         aimed: it needs a proxy that reads what is asked of Redis.
+        built_in: it needs the built-in proxy before Redis; what is aimed does.
         make: does it.
     """
 
+    targets: tuple[str, ...]
+    options: Mapping[str, Allowed]
+    simulated: tuple[str, ...]
+    needs: frozenset[Capability]
     noted: bool
     aimed: bool
+    built_in: bool
     make: Make
+
+    def fitting(self, names: Collection[str]) -> list[str]:
+        """Those of these that it may befall."""
+        return [name for name in names if name.partition("-")[0] in self.targets]
 
 
 FAULTS: dict[str, FaultKind] = {}
 
 
-def fault(*, noted: bool = True, aimed: bool = False) -> Callable[[Make], Make]:
+def fault(
+    *targets: str,
+    options: Mapping[str, Allowed] | None = None,
+    simulated: tuple[str, ...] = (),
+    needs: Collection[Capability] = (),
+    noted: bool = True,
+    aimed: bool = False,
+    built_in: bool = False,
+) -> Callable[[Make], Make]:
     """Add a fault to those that can be done to real parts."""
 
     def add(make: Make) -> Make:
-        FAULTS[make.__name__] = FaultKind(noted, aimed, make)
+        declared = targets, options or {}, simulated, frozenset(needs)
+        FAULTS[make.__name__] = FaultKind(*declared, noted, aimed, aimed or built_in, make)
         return make
 
     return add
 
 
-@fault(noted=False)
+def number_of(fault: Fault, option: str) -> int:
+    """An option that is a number, or what is declared where nothing is said."""
+    return int(fault.options.get(option, FAULTS[fault.name].options[option].default))
+
+
+def text_of(fault: Fault, option: str) -> str:
+    """An option that is a word, or what is declared where nothing is said."""
+    return str(fault.options.get(option, FAULTS[fault.name].options[option].default))
+
+
+@fault("worker", simulated=("silent",), noted=False)
 async def crash(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """A process is killed (SIGKILL), a worker with work in its hands if it gets some; it is started again later."""
     life = stage.site.lives[fault.target]
@@ -85,10 +123,10 @@ async def consumers_of(stage: "RealStage", life: Life) -> dict[tuple[str, bytes]
     return pending
 
 
-FAULTS["door_crash"] = FAULTS["crash"]
+FAULTS["door_crash"] = replace(FAULTS["crash"], targets=("ingestion", "gateway"))
 
 
-@fault(noted=False)
+@fault(*SERVICES, noted=False)
 async def stop(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """A service is asked to stop (SIGTERM), as in a deployment, and started again."""
     life = stage.site.lives[fault.target]
@@ -97,7 +135,7 @@ async def stop(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     await stage.site.start_again(life)
 
 
-@fault(noted=False)
+@fault(EVERY_SERVICE, noted=False)
 async def rolling(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """Every service is stopped and started in turn, as in an upgrade."""
     del fault
@@ -110,7 +148,7 @@ async def rolling(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     yield
 
 
-@fault(noted=False)
+@fault(*SERVICES, noted=False)
 async def pause(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """A process stands still (SIGSTOP), and goes on as if nothing had been."""
     life = stage.site.lives[fault.target]

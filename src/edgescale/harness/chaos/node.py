@@ -6,6 +6,7 @@ it writes down what it sees, and may run mutated code.
 
 import json
 import os
+import signal
 import sys
 import time
 from contextlib import nullcontext
@@ -20,6 +21,7 @@ from edgescale.config import load_settings
 from edgescale.harness.chaos.craft import life_told, recording_craft
 from edgescale.harness.mutants import find
 from edgescale.harness.recording.file import FileRecorder
+from edgescale.local.child import end_with_parent
 from edgescale.telemetry.logs import configure_logs
 
 CRAFTED = {"ingestion": run_ingestion, "worker": run_worker}
@@ -61,6 +63,8 @@ def main(orders: Orders) -> None:
     Raises:
         ConfigError: it cannot work with its settings, or there is no such mutant.
     """
+    # The pipe tells it, too, but not while it stands still.
+    end_with_parent(signal.SIGKILL)
     settings = load_settings(os.environ)
     kind = orders.name.partition("-")[0]
 

@@ -1,7 +1,7 @@
 """One run on real parts: a plan is carried out against real processes and a real server, and the checkers judge it."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from edgescale.broker.connection import Connection
 from edgescale.broker.keys import Keys
 from edgescale.compose import blob_url
 from edgescale.config import Settings, load_settings
+from edgescale.errors import EdgeScaleError
 from edgescale.harness.chaos.doors import Doors
 from edgescale.harness.chaos.link import Links
 from edgescale.harness.chaos.nemesis import Nemesis
@@ -60,8 +61,9 @@ class ChaosRun:
         history: what everybody saw.
         verdicts: one for each promise, P1 first.
         markers: how often each was hit, by name.
-        struck: by fault that is aimed at what is asked of Redis, how often it found that.
-        failures: what is wrong with the run itself, such as a service that ended by itself; empty for a good one.
+        struck: by fault that may find nothing to strike, how often it struck, where that can be told.
+        failures: what is wrong with the run itself, such as a service that ended by itself, or a server that did not
+            come back; empty for a good one.
     """
 
     plan: Plan
@@ -110,7 +112,13 @@ async def carry_out(
         async with Wiring(links, names, site.addresses, server.url) as wiring:
             site.wiring = wiring
             stage = RealStage(site, server, operator, Keys(settings.partitions), wiring)
-            await _story(stage, plan, watcher, header_of(plan, settings))
+            await site.start_all()
+            try:
+                await _story(stage, plan, watcher, header_of(plan, settings))
+            except* EdgeScaleError as group:
+                # What was seen until then is judged all the same.
+                site.failures += [str(error) for error in _leaves(group)]
+                await site.break_off()
     except BaseException:
         site.abandon()
         raise
@@ -120,10 +128,14 @@ async def carry_out(
     return ChaosRun(plan, history, judge(history), hits(history), stage.struck, tuple(site.failures))
 
 
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        yield from _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+
+
 async def _story(stage: RealStage, plan: Plan, watcher: Watcher | None, header: Header) -> None:
     """Faults and requests first, then all is healed, then everything must come to rest."""
     site = stage.site
-    await site.start_all()
     probe = Probe(stage.operator, stage.keys, site.settings, site.recorder, LANES, site.ns_of)
     # The times of the plan count from here, where everything serves.
     async with Doors(site, {door: stage.wiring.address(CLIENTS, door) for door in site.addresses}) as doors:

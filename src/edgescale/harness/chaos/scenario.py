@@ -4,35 +4,33 @@ docs/chaos.md says how to write one.
 """
 
 import dataclasses
-import difflib
 import fnmatch
 import tomllib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from random import Random  # noqa: TID251 - a plan is drawn from its seed
-from typing import Any, TypeVar
+from typing import Any, cast
 
-from edgescale.config import Settings
+from edgescale.config import Settings, load_settings
 from edgescale.errors import ConfigError
 from edgescale.harness import workloads  # noqa: F401 - importing it fills the table of workloads
-from edgescale.harness.chaos import meddling, network_faults, server_faults  # noqa: F401 - they fill the table of faults
+from edgescale.harness.chaos import fields
 from edgescale.harness.chaos.faults import FAULTS
+from edgescale.harness.chaos.fields import known, made, table
+from edgescale.harness.chaos.fit import KINDS, check_option, check_target, names_of
 from edgescale.harness.chaos.terms import SETTINGS
 from edgescale.harness.markers import MARKERS
 from edgescale.harness.mutants import MUTANTS
 from edgescale.harness.plan import Fault, Option, Plan, Request
 from edgescale.harness.workload import WORKLOADS, Scene, requests_of
 
-T = TypeVar("T")
 FOLDER = "scenarios"
-# What a fault may befall beside the services.
-OTHERS = ("redis", "replica", "services")
-KINDS = ("ingestion", "gateway", "worker")
 # A fault ends so long before the load does, as far as possible: what comes back is seen at work again.
 CALM_MS = 1_000
 DRAWS, NEAR = 8, 0.1
+RATE_MAX, DURATION_MAX_S, PROCESSES_MAX = 10_000, 86_400, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ class Scenario:
         """The plan that a seed makes of it."""
         rng = Random(f"{seed}/{self.name}")  # noqa: S311 - chance that can be replayed is the point
         load_ms = int(self.duration_s * 1000)
-        names = [f"{kind}-{number}" for kind in KINDS for number in range(1, self.services.get(kind, 0) + 1)]
+        names = names_of(self.services)
         faults = sorted(self._faults(rng, names, load_ms), key=lambda fault: (fault.at_ms, fault.name))
         requests = sorted(self._requests(rng, names, load_ms), key=lambda request: (request.at_ms, request.client))
         return Plan(
@@ -124,7 +122,7 @@ class Scenario:
 
     def _faults(self, rng: Random, names: Sequence[str], load_ms: int) -> Iterator[Fault]:
         for blow in self.blows:
-            fitting = [name for name in (*names, *OTHERS) if fnmatch.fnmatch(name, blow.target)]
+            fitting = check_target("target", blow.name, blow.target, names, fnmatch.fnmatch)
             moments = range(blow.first_ms, max(blow.first_ms + 1, load_ms - CALM_MS), blow.every_ms)
             for at_ms in moments[: blow.times or None]:
                 options = {option: rng.choice(values) for option, values in blow.options.items()}
@@ -154,7 +152,7 @@ def load_scenario(name: str) -> Scenario:
             return parse_scenario(path.stem, path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigError(f"scenario {name}: {error.strerror}") from error
-    _known("scenario", name, scenario_names())
+    known("scenario", name, scenario_names())
     return parse_scenario(name, (resources.files(__package__) / FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
 
 
@@ -174,59 +172,77 @@ def parse_scenario(name: str, text: str) -> Scenario:
         raise ConfigError(f"scenario {name}: {error}") from error
 
 
+def _services(where: str, value: Any) -> None:
+    table(where, value)
+    for kind in value:
+        known(where, kind, KINDS)
+    for kind in KINDS:
+        # All requests come in through ingestion, and without a worker nothing would ever be done. The table says of
+        # all kinds how many there are.
+        fields.whole(0 if kind == "gateway" else 1, PROCESSES_MAX)(f"{where}.{kind}", value.get(kind, 0))
+
+
+def _settings(where: str, value: Any) -> None:
+    table(where, value)
+    for name in value:
+        known(where, name, Settings.model_fields)
+    try:
+        load_settings({}, **{**SETTINGS, **value})
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _lasts(where: str, value: Any) -> None:
+    bounds = value if isinstance(value, list) else [value, value]
+    fits = len(bounds) == 2 and all(type(bound) is int for bound in bounds) and 0 <= bounds[0] <= bounds[1]  # noqa: PLR2004 - from, to
+    if not fits:
+        fields.wrong(where, "milliseconds, a whole number or [from, to]", value)
+
+
+_OF_THE_FILE: Mapping[str, fields.Check] = {
+    "name": fields.text,
+    "title": fields.text,
+    "workloads": fields.some_of(WORKLOADS, least=1),
+    "rate": fields.number(f"a number above 0, at most {RATE_MAX}", lambda value: 0 < value <= RATE_MAX),
+    "duration_s": fields.number(f"a number from 1 to {DURATION_MAX_S}", lambda value: 1 <= value <= DURATION_MAX_S),
+    "services": _services,
+    "settings": _settings,
+    "reaches": fields.some_of([marker.name for marker in MARKERS]),
+    "catches": fields.some_of([mutant.name for mutant in MUTANTS]),
+    "long": fields.flag,
+}
+_OF_A_FAULT: Mapping[str, fields.Check] = {
+    "name": lambda where, value: known(where, value, FAULTS),
+    "target": fields.text,
+    "every_ms": fields.whole(1),
+    "first_ms": fields.whole(0),
+    "for_ms": _lasts,
+    "times": fields.whole(0),
+    "options": table,
+}
+
+
 def _scenario(name: str, raw: Mapping[str, Any]) -> Scenario:
     blows = raw.get("faults", [])
     if not isinstance(blows, list):
         raise ConfigError("faults must be a list of tables: [[faults]]")
     plain = {key: value for key, value in raw.items() if key != "faults"}
-    scenario = _made(Scenario, {**plain, "name": name}, "the file", leave_out="blows")
-    for item in scenario.workloads:
-        _known("workloads", item, WORKLOADS)
-    for item in scenario.settings:
-        _known("settings", item, Settings.model_fields)
-    for item in scenario.services:
-        _known("services", item, KINDS)
-    for item in scenario.reaches:
-        _known("reaches", item, [marker.name for marker in MARKERS])
-    for item in scenario.catches:
-        _known("catches", item, [mutant.name for mutant in MUTANTS])
-    made = tuple(_blow(scenario, item, f"faults[{at}]") for at, item in enumerate(blows))
-    return dataclasses.replace(scenario, blows=made)
+    scenario = made(Scenario, {**plain, "name": name}, _OF_THE_FILE)
+    made_of = tuple(_blow(scenario, item, f"faults[{at}]") for at, item in enumerate(blows))
+    return dataclasses.replace(scenario, blows=made_of)
 
 
 def _blow(scenario: Scenario, raw: object, where: str) -> Blow:
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{where} must be a table")
-    lasts = raw.get("for_ms", 0)
-    options = {key: value if isinstance(value, list) else [value] for key, value in raw.get("options", {}).items()}
-    bounds = tuple(lasts) if isinstance(lasts, list) else (lasts, lasts)
-    blow = _made(Blow, {**raw, "for_ms": bounds, "options": options}, where)
-    _known(f"{where}.name", blow.name, FAULTS)
-    names = [f"{kind}-{number}" for kind, count in scenario.services.items() for number in range(1, count + 1)]
-    if not any(fnmatch.fnmatch(name, blow.target) for name in (*names, *OTHERS)):
-        raise ConfigError(f"{where}.target: nobody here is called {blow.target!r}; there are {', '.join(names)}, redis")
-    if blow.every_ms < 1 or blow.first_ms < 0 or not 0 <= bounds[0] <= bounds[-1] or len(bounds) != 2:  # noqa: PLR2004 - from, to
-        raise ConfigError(f"{where}: every_ms must be 1 or more, first_ms 0 or more, and for_ms a number or [from, to]")
-    return blow
-
-
-def _made(kind: type[T], raw: Mapping[str, Any], where: str, *, leave_out: str = "") -> T:
-    fields = {item.name: item for item in dataclasses.fields(kind) if item.name != leave_out}  # type: ignore[arg-type] # all are dataclasses
-    for name in raw:
-        _known(where, name, fields)
-    missing = [
-        name
-        for name, item in fields.items()
-        if name not in raw and item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise ConfigError(f"{where} lacks {missing[0]}")
-    return kind(**raw)
-
-
-def _known(where: str, name: str, known: Collection[str]) -> None:
-    if name in known:
-        return
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-    raise ConfigError(f"{where}: there is no {name!r}; {hint}")
+    table(where, raw)
+    blow = made(Blow, cast("dict[str, Any]", raw), _OF_A_FAULT, where)
+    check_target(f"{where}.target", blow.name, blow.target, names_of(scenario.services), fnmatch.fnmatch)
+    options: dict[str, Any] = {
+        key: value if isinstance(value, list) else [value] for key, value in blow.options.items()
+    }
+    for option, values in options.items():
+        for value in values or [values]:
+            check_option(f"{where}.options", blow.name, option, value)
+    lasts: Any = blow.for_ms
+    return dataclasses.replace(
+        blow, options=options, for_ms=tuple(lasts) if isinstance(lasts, list | tuple) else (lasts,) * 2
+    )

@@ -190,6 +190,11 @@ class Site:
             await asyncio.gather(*(self.stop(life) for life in lives))
         await asyncio.gather(*self._watches)
 
+    async def break_off(self) -> None:
+        """Kill everything at once, and return when it is dead: nothing of it is seen later."""
+        self.abandon()
+        await asyncio.gather(*(asyncio.shield(life.ended) for life in self.lives.values()))
+
     def abandon(self) -> None:
         """Kill everything at once, as where the run itself is broken off."""
         for life in self.lives.values():

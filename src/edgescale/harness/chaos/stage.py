@@ -23,7 +23,7 @@ class RealStage:
         operator: a connection to the server itself, past all faults of the network.
         keys: names of everything there.
         wiring: how everybody reaches everybody.
-        struck: by fault that is aimed at what is asked of Redis, how often it found that.
+        struck: by fault that may find nothing to strike, how often it struck, where that can be told.
     """
 
     site: Site

@@ -1,6 +1,6 @@
 """What a person sees of runs on real parts once they are over."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -10,7 +10,9 @@ from rich.text import Text
 from edgescale.harness.mutants import find
 
 if TYPE_CHECKING:
-    from edgescale.harness.chaos.session import Told
+    from pathlib import Path
+
+    from edgescale.harness.chaos.asked import Runs, Told
 
 STORIES_MAX = 3
 OUTCOMES = {"valid": Text("ok"), "invalid": Text("BROKEN", style="red"), "unknown": Text("?", style="red")}
@@ -51,14 +53,17 @@ def _trouble(told: "Told") -> Iterator[str]:
     yield f"  events, logs and data: {told.folder}"
 
 
-def print_all(console: Console, told: "Sequence[Told]") -> None:
+def print_all(console: Console, runs: "Runs", report: "Path | None") -> None:
     """All runs, one line each, by promise."""
-    promises = [verdict.promise for verdict in told[0].run.verdicts]
+    promises = list(dict.fromkeys(verdict.promise for item in runs.told for verdict in item.run.verdicts))
     table = Table("scenario", *promises, box=None, padding=(0, 1))
-    for item in told:
+    for item in runs.told:
         outcomes = {verdict.promise: verdict.outcome for verdict in item.run.verdicts}
         name = f"{item.asked.name}, {item.asked.mutant}" if item.asked.hunted else item.asked.name
-        table.add_row(name, *(OUTCOMES[outcomes[name]] for name in promises))
+        table.add_row(name, *(OUTCOMES[outcomes[name]] if name in outcomes else Text("-") for name in promises))
     console.print(table)
-    broken = [item.asked.name for item in told if not item.good]
-    console.print(Text(f"not good: {', '.join(broken)}" if broken else f"all {len(told)} are good"))
+    broken = [item.asked.name for item in runs.told if not item.good]
+    good = f"all {len(runs.told)} are good" if not runs.interrupted else f"{len(runs.told)} of {runs.wanted} were run"
+    console.print(Text(f"not good: {', '.join(broken)}" if broken else good))
+    if report is not None:
+        console.print(Text(f"report: {report}"))

@@ -39,8 +39,8 @@ def page(history: History, verdicts: Sequence[Verdict], markers: Mapping[str, in
     """
     told = violations(verdicts)
     parts = list(_parts(history, verdicts, told, markers))
-    body = element(
-        "body",
+    return document(
+        f"{outcome_of(verdicts, about)}: {short(about.title)}",
         headline(history, verdicts, about),
         element(
             "nav", *(element("a", title, href=f"#{anchor}") for anchor, title, _ in parts), aria_label="On this page"
@@ -48,7 +48,11 @@ def page(history: History, verdicts: Sequence[Verdict], markers: Mapping[str, in
         element("main", *(_section(part) for part in parts)),
         element("script", Html(_asset("page.js"))),
     )
-    return f"<!DOCTYPE html>\n{element('html', _head(outcome_of(verdicts, about), about), body, lang='en')}\n"
+
+
+def document(title: str, *body: Html) -> str:
+    """A page that needs nothing beside itself."""
+    return f"<!DOCTYPE html>\n{element('html', _head(title), element('body', *body), lang='en')}\n"
 
 
 def _parts(
@@ -103,7 +107,7 @@ def _slowest(history: History) -> Html:
     return joined([lead, drawn_lanes(lanes(history, [call.request_id]))])
 
 
-def _head(outcome: str, about: About) -> Html:
+def _head(title: str) -> Html:
     style, script = _asset("page.css"), _asset("page.js")
     # Should anything that is told here ever pass for markup, it may still not run, and nothing may be loaded.
     policy = (
@@ -116,7 +120,7 @@ def _head(outcome: str, about: About) -> Html:
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("link", rel="icon", href="data:,"),
-        element("title", f"{outcome}: {short(about.title)}"),
+        element("title", title),
         element("style", Html(style)),
     )
 
