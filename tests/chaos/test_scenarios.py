@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from edgescale.broker.connection import Connection
-from edgescale.harness.chaos import meddling, server_faults
 from edgescale.harness.chaos.fault_proxy import FaultProxies
 from edgescale.harness.chaos.faults import FAULTS
 from edgescale.harness.chaos.provider import Provider
@@ -34,10 +33,6 @@ SHORT_S = 6.0
 
 # Those of the short pass that are run on servers in containers, too, where there is Docker.
 CONTAINED = ("worker-kill", "redis-failover")
-
-
-# Faults of these modules are done to the server.
-DONE_TO_IT = (server_faults.__name__, meddling.__name__)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -65,9 +60,7 @@ def told(place: Choice) -> str:
 def leaves_it_alone(scenario: str) -> bool:
     """Whether nothing is done to the server."""
     plan = load_scenario(scenario).plan(SEED)
-    return not needs_replica(plan) and all(
-        FAULTS[fault.name].make.__module__ not in DONE_TO_IT for fault in plan.faults
-    )
+    return not needs_replica(plan) and not any(FAULTS[fault.name].needs for fault in plan.faults)
 
 
 @pytest.fixture
