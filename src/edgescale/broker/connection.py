@@ -15,6 +15,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from edgescale.broker.exchanges import configured, create_group, run_script
 from edgescale.broker.fence import Fence
+from edgescale.broker.pool import closing_told
 from edgescale.broker.route import Route, open_route
 from edgescale.broker.script import Argument, Script
 from edgescale.errors import BrokerUnavailable, EdgeScaleError, GroupMissing, InternalError, Overloaded
@@ -194,7 +195,8 @@ class Subscription:
             push = await self._connection.read_response(timeout=quiet_ms / 1000)
             if push is None:
                 async with asyncio.timeout(self._timeout_s):
-                    await self._connection.send_command("PING")
+                    with closing_told():
+                        await self._connection.send_command("PING")
                     push = await self._connection.read_response()
             if push[0] == b"sunsubscribe" or not self._trusted(self._connection):
                 raise BrokerUnavailable("the channel is on another server now")

@@ -9,7 +9,7 @@ becomes of one, when its server fails or falls silent, or its slot moves, leaves
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from edgescale.broker.broker import Broker
@@ -145,6 +145,7 @@ class Inbox:
 
     async def _read_stale(self, stale: Stale) -> None:
         request_ids = await stale.take()
+        known = {each: self._open[each].accepted for each in request_ids if each in self._open}
         # Read in one go: the broker gathers all of them into few round trips.
         records = await asyncio.gather(
             *(self._broker.lookup(request_id, inbox=self.name) for request_id in request_ids), return_exceptions=True
@@ -157,13 +158,15 @@ class Inbox:
                 self._mark_stale([request_id])
                 trouble = record
             else:
-                considered.append(self._consider(request_id, record))
+                considered.append(self._consider(request_id, record, known.get(request_id, ())))
         await asyncio.gather(*considered)
         if trouble is not None:
             raise trouble
         stale.progress.note()
 
-    async def _consider(self, request_id: str, record: TaskRecord | BaseException | None) -> None:
+    async def _consider(
+        self, request_id: str, record: TaskRecord | BaseException | None, known: Collection[Wait]
+    ) -> None:
         if isinstance(record, BaseException) and not isinstance(record, EdgeScaleError):
             raise record
         request = self._open.get(request_id)
@@ -175,7 +178,7 @@ class Inbox:
         elif record is None:
             await self._restore(request)
         else:
-            request.hear(record)
+            request.hear(record, known=known)
 
     async def _restore(self, request: OpenRequest) -> None:
         """Redis lost the task (flushed, restarted empty, failed over) while somebody waits for it."""
@@ -185,6 +188,7 @@ class Inbox:
             request.gone()
             return
         self._log.warning(Event.TASK_RESUBMITTED, request_id=request.request_id)
+        known = request.accepted
         try:
             receipt = await self._broker.submit(submission, inbox=self.name, patience_ms=0)
         except EdgeScaleError as error:
@@ -192,7 +196,7 @@ class Inbox:
                 request.fail(error, of=submission)
             # Otherwise the slow timer comes back to it.
             return
-        request.hear(receipt.record)
+        request.hear(receipt.record, known=known)
 
     async def wait_for(self, request_id: str, timeout_s: float) -> TaskRecord:
         """The task's record, as soon as it is terminal or when the time is up.

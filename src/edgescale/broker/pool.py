@@ -6,7 +6,8 @@ all of the rest. Packing is hiredis's.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import hiredis
@@ -72,9 +73,10 @@ class Pool:
         async with self._turns:
             connection = self._idle.pop() if self._idle else self._make()
             try:
-                await self._ready(connection)
-                await connection.send_packed_command(packed, check_health=False)
-                replies = [await _reply(connection, asking=asking) for _ in commands]
+                with closing_told():
+                    await self._ready(connection)
+                    await connection.send_packed_command(packed, check_health=False)
+                    replies = [await _reply(connection, asking=asking) for _ in commands]
                 if any(isinstance(reply, foreign.ReadOnlyError) for reply in replies):
                     # A server that became a replica says so, and keeps the connection open.
                     self._suspect.update((*self._idle, connection))
@@ -121,9 +123,10 @@ class Pool:
         """
         connection: AbstractConnection = self._maker.make_connection()  # type: ignore[no-untyped-call]
         try:
-            await connection.connect()  # type: ignore[no-untyped-call]
-            await connection.send_packed_command(_packed(("SSUBSCRIBE", channel)), check_health=False)
-            await connection.read_response()
+            with closing_told():
+                await connection.connect()  # type: ignore[no-untyped-call]
+                await connection.send_packed_command(_packed(("SSUBSCRIBE", channel)), check_health=False)
+                await connection.read_response()
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
@@ -138,6 +141,24 @@ class Pool:
     async def close(self) -> None:
         """Close all connections; commands on their way fail."""
         await asyncio.gather(*(connection.disconnect() for connection in self._made))
+
+
+@contextmanager
+def closing_told() -> Iterator[None]:
+    """A connection that is reset as something is written is told of as one that is lost, whatever loop it is on.
+
+    Where asyncio's own transports drop what is written to one that is closed already, uvloop's raise a RuntimeError,
+    which redis-py lets through. Source: uvloop's handles/handle.pyx.
+
+    Raises:
+        RedisError: the connection is closed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "handler is closed" not in str(error):
+            raise
+        raise foreign.ConnectionError("the connection was closed as something was sent") from error
 
 
 async def _reply(connection: AbstractConnection, *, asking: bool) -> Any:

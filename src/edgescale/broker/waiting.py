@@ -1,6 +1,7 @@
 """Who waits in this process for which request id; the inbox finds their results."""
 
 import asyncio
+from collections.abc import Collection
 
 from edgescale.broker.model import Submission, TaskRecord
 from edgescale.errors import Conflict, EdgeScaleError, NotFound
@@ -30,12 +31,17 @@ class Wait:
         self._watches = True
 
     def accepted(self, submission: Submission) -> None:
-        """The task was accepted from this submission."""
+        """The task was accepted from this submission.
+
+        A record with other content that was heard of until then was of an earlier life of the id, and tells nothing.
+        """
         self.submission = submission
+        if self.over and not self._future.exception() and self.is_other(self._future.result()):
+            self._future = asyncio.get_running_loop().create_future()
 
     def hear(self, record: TaskRecord) -> None:
         """The task's record as it stands."""
-        if self._is_other(record):
+        if self.is_other(record):
             self.fail(self._conflict())
         elif record.terminal and not self.over:
             self._future.set_result(record)
@@ -64,13 +70,10 @@ class Wait:
         done, _ = await asyncio.wait([self._future], timeout=max(timeout_s, 0))
         if not done:
             return None
-        record = self._future.result()
-        # It may have been heard of before the submission was known to be accepted.
-        if self._is_other(record):
-            raise self._conflict()
-        return record
+        return self._future.result()
 
-    def _is_other(self, record: TaskRecord) -> bool:
+    def is_other(self, record: TaskRecord) -> bool:
+        """Whether a record is of other content than what was accepted from this caller."""
         return self.submission is not None and record.digest not in {"", self.submission.digest}
 
     def _conflict(self) -> Conflict:
@@ -93,10 +96,22 @@ class OpenRequest:
         """What to submit again: of those who still wait, the first one's whose task was accepted."""
         return next((wait.submission for wait in self.waits if wait.submission and not wait.over), None)
 
-    def hear(self, record: TaskRecord) -> None:
-        """Tell everybody of the record."""
+    @property
+    def accepted(self) -> list[Wait]:
+        """Those whose task was accepted by now."""
+        return [wait for wait in self.waits if wait.submission is not None]
+
+    def hear(self, record: TaskRecord, *, known: Collection[Wait]) -> None:
+        """Tell everybody of the record.
+
+        Args:
+            record: as it stood.
+            known: whose task had been accepted when it was asked for. To others it may be of an earlier life of the id,
+                and where it is not theirs it tells them nothing.
+        """
         for wait in self.waits:
-            wait.hear(record)
+            if wait in known or not wait.is_other(record):
+                wait.hear(record)
 
     def gone(self) -> None:
         """Tell everybody that there is no record."""

@@ -126,7 +126,7 @@ DOOR_MUTANTS = (
         "other_contents_result",
         "P2",
         "Whoever waits for an id takes its result for his, whatever content it is of.",
-        (Edit("edgescale.broker.waiting.Wait._is_other", "return self.submission is not None", "return False"),),
+        (Edit("edgescale.broker.waiting.Wait.is_other", "return self.submission is not None", "return False"),),
     ),
     # Seen when several results are read in one round trip.
     Mutant(

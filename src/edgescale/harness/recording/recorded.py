@@ -1,7 +1,7 @@
 """Services that write down what they see; everything else about them is real."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from edgescale.broker.broker import Broker
@@ -9,7 +9,7 @@ from edgescale.broker.connection import Connection, Subscription
 from edgescale.broker.inbox import Inbox
 from edgescale.broker.model import Entry, GiveBack, Receipt, Settlement, SettleStatus, Submission, TaskRecord
 from edgescale.broker.unheard import Unheard
-from edgescale.broker.waiting import OpenRequest
+from edgescale.broker.waiting import OpenRequest, Wait
 from edgescale.errors import EdgeScaleError
 from edgescale.handlers.base import Completed, Context, Handler, Outcome
 from edgescale.harness.event import Phase, Scalar
@@ -214,11 +214,13 @@ class RecordingInbox(Inbox):
             self._told.add(request_id)
         super()._notified(request_id)
 
-    async def _consider(self, request_id: str, record: TaskRecord | BaseException | None) -> None:
+    async def _consider(
+        self, request_id: str, record: TaskRecord | BaseException | None, known: Collection[Wait]
+    ) -> None:
         waited_for = request_id in self._open
         if waited_for and isinstance(record, TaskRecord) and record.terminal and request_id not in self._told:
             self.recorder.mark(self.actor, "answered_by_reread", request_id)
-        await super()._consider(request_id, record)
+        await super()._consider(request_id, record, known)
 
     async def _restore(self, request: OpenRequest) -> None:
         before = self.recorder.queued[request.request_id]
