@@ -3,6 +3,7 @@
 from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from edgescale.harness.checkers.calls import Call, paired
 from edgescale.harness.checkers.spans import FOREVER, Span
@@ -133,7 +134,7 @@ class Entries:
             self._note(call)
         lost = [event.index for event in history.named("lost")]
         for entry in self.known.values():
-            falls = sorted([*lost, *_found_again(entry.deliveries)])
+            falls = sorted([*lost, *_found_again(entry.deliveries), *_late_returns(entry.deliveries)])
             entry.deliveries.sort(key=lambda delivery: _turn(delivery, falls))
 
     def __iter__(self) -> Iterator[Entry]:
@@ -204,6 +205,19 @@ def _found_again(deliveries: Iterable[Delivery]) -> Iterator[int]:
             yield delivery.event.index
         if delivery.drained:
             returned.add(delivery.consumer)
+
+
+def _late_returns(deliveries: Sequence[Delivery]) -> Iterator[int]:
+    """Where the count fell, as a return that does not count was held up until its worker had the entry once more.
+
+    As with seed 9434: an outage holds up the return, the lease runs out, and its own worker takes the entry over.
+    """
+    for place, delivery in enumerate(deliveries):
+        for later, earlier in combinations(reversed(deliveries[:place]), 2):
+            end = earlier.returned.end if earlier.returned is not None and earlier.drained else None
+            late = end is not None and later.event.index < end.index < delivery.event.index
+            if late and earlier.attempt < later.attempt >= delivery.attempt:
+                yield delivery.event.index
 
 
 def _following(held: Delivery | None, delivery: Delivery) -> Delivery:
