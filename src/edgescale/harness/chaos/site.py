@@ -137,9 +137,13 @@ class Site:
         """SIGKILL; written down once it is dead, so that nothing of it is seen later."""
         if life.running:
             self._ending.add(life)
+            # Whoever is connected may see it die before we hear that it is dead.
+            call, noted = self.recorder.new_call(), {"fault": "kill", "targets": life.orders.name}
+            self.recorder.write(NEMESIS, "fault", "invoke", call, "", noted)
             life.signal(signal.SIGKILL)
             await asyncio.shield(life.ended)
             self.recorder.note(NEMESIS, "crash", node=life.orders.actor)
+            self.recorder.write(NEMESIS, "fault", "ok", call, "", noted)
 
     async def stop(self, life: Life) -> None:
         """SIGTERM, and wait until it has ended; one that does not end in time is a failure of the run, and killed."""

@@ -90,7 +90,9 @@ def _early(history: History) -> Mapping[str, Event]:
     """What was buried before all its tries were used, by request id."""
     early = {event.request_id: event for event in history.named("final") if _ends_early(history, event)}
     for entry in history.view(Entries):
-        early |= {entry.request_id: held.event for held in entry.deliveries if _buried_early(history, held)}
+        for held in entry.deliveries:
+            if _buried_early(history, held):
+                early[entry.request_id] = held.event
         if _tried_to_the_end(history, entry):
             early.pop(entry.request_id, None)
     return early
