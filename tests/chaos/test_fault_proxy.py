@@ -333,7 +333,7 @@ async def test_faults_of_requests_need_requests(server: Server) -> None:
     address = server.url.removeprefix("redis://").removesuffix("/0")
     async with proxied(address) as proxy:
         for toxic in (ExecuteThenCut(), RequestLost(), Delay(delay_ms=1), ResetInBatch(1), MessageLoss(1)):
-            with pytest.raises(ConfigError, match=rf"{type(toxic).__name__} needs a link to redis://, not to '127"):
+            with pytest.raises(ConfigError, match=rf"{type(toxic).__name__} needs a link to redis://"):
                 async with proxy.toxic(toxic):
                     pass
         async with proxy.toxic(Latency(1)), proxy.toxic(SlowDrip(3)), raw(proxy) as connection:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgescale import cli
+from edgescale.harness import chaos_command
 from edgescale.harness.chaos.scenario import scenario_names
 from edgescale.harness.plan import Fault, Plan
 
@@ -38,7 +39,11 @@ def test_scenarios_are_listed_with_what_they_are_about(
         (["worker-kill", "--proxy", "envoy"], "--proxy envoy: must be built-in, toxiproxy, or the URL of a Toxiproxy"),
         (
             ["reply-lost", "--proxy", "toxiproxy"],
-            "scenario reply-lost: faults[0]: reply_lost is aimed at what is asked of Redis: use --proxy built-in",
+            "scenario reply-lost: faults[0]: reply_lost is aimed at what is asked of Redis: use --proxy built-in, without TLS",
+        ),
+        (
+            ["reply-lost", "--provider", "rediss://127.0.0.1:6379"],
+            "scenario reply-lost: faults[0]: reply_lost is aimed at what is asked of Redis: use --proxy built-in, without TLS",
         ),
         (["worker-kill", "--mutant", "no_fencin"], "no mutant 'no_fencin': did you mean no_fencing"),
         (["worker-kill", "--report", "no/where.html"], "--report no/where.html: there is no folder no"),
@@ -70,3 +75,10 @@ def test_what_cannot_be_done_is_refused_with_what_could(
 
     assert (status, out) == (2, "")
     assert sentence in err
+
+
+def test_a_replay_has_no_password() -> None:
+    assert chaos_command._common("redis://:secret@127.0.0.1:6379/1", "built-in") == [
+        "--provider redis://127.0.0.1:6379/1"
+    ]
+    assert chaos_command._common("docker:valkey", "toxiproxy") == ["--provider docker:valkey", "--proxy toxiproxy"]

@@ -32,7 +32,10 @@ def chaos(
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="What is drawn is drawn from this; 1.")] = None,
     plan: Annotated[Path | None, typer.Option("--plan", help="Run this plan instead of scenarios.")] = None,
     provider: Annotated[
-        str, typer.Option("--provider", help="Where Redis comes from: auto, docker, native, compose or a URL.")
+        str,
+        typer.Option(
+            "--provider", help="Where Redis comes from: auto, docker, native, compose, docker:valkey ... or a URL."
+        ),
     ] = "auto",
     proxy: Annotated[
         str, typer.Option("--proxy", help="What stands before Redis: built-in, toxiproxy or the URL of one.")
@@ -57,25 +60,31 @@ def chaos(
     from edgescale.harness.chaos.providers import parse_provider
     from edgescale.harness.chaos.proxies import parse_proxy
     from edgescale.harness.chaos.session import run_all
-    from edgescale.harness.mutants import find
 
-    if mutant not in {"", ALL}:
-        find(mutant)
-    _writable(report)
+    _check(mutant, report)
     between = parse_proxy(proxy)
-    common = [f"--provider {shlex.quote(provider)}"]
-    common += [f"--proxy {shlex.quote(proxy)}"] if between.name != "built-in" else []
+    common = _common(provider, proxy)
+    # What is encrypted no proxy can read.
+    aims = between.aims and not provider.startswith("rediss://")
     if plan is not None:
         if scenarios or (duration, rate, seed) != (None, None, None) or mutant == ALL:
             raise ConfigError(BOTH)
-        able = [_checked(_planned(plan, common), f"plan {plan}", aims=between.aims)]
+        able = [_checked(_planned(plan, common), f"plan {plan}", aims=aims)]
     else:
         drawn = [_asked(name, SEED if seed is None else seed, duration, rate, common) for name in _named(scenarios)]
-        doable = _done_by(drawn, aims=between.aims) if scenarios == [ALL] else drawn
-        able = [_checked(each, f"scenario {each.name}", aims=between.aims) for each in doable]
+        doable = _done_by(drawn, aims=aims) if scenarios == [ALL] else drawn
+        able = [_checked(each, f"scenario {each.name}", aims=aims) for each in doable]
     wanted = _hunts(able) if mutant == ALL else [_mutated(each, mutant) for each in able]
     running = run_all(parse_provider(provider), wanted, proxy=between, report=report, as_json=as_json)
     raise typer.Exit(asyncio.run(running))
+
+
+def _common(provider: str, proxy: str) -> list[str]:
+    """The options of all replays; a password is nobody's business."""
+    from edgescale.harness.chaos.given import without_credentials
+
+    shown = without_credentials(provider) if "://" in provider else provider
+    return [f"--provider {shlex.quote(shown)}", *([f"--proxy {shlex.quote(proxy)}"] if proxy != "built-in" else [])]
 
 
 def _list() -> None:
@@ -85,7 +94,11 @@ def _list() -> None:
         print(f"{name:20} {load_scenario(name).title}")
 
 
-def _writable(report: Path | None) -> None:
+def _check(mutant: str, report: Path | None) -> None:
+    from edgescale.harness.mutants import find
+
+    if mutant not in {"", ALL}:
+        find(mutant)
     if report is not None and not report.absolute().parent.is_dir():
         raise ConfigError(f"--report {report}: there is no folder {report.parent}")
     if report is not None and report.is_dir():

@@ -111,7 +111,7 @@ class FaultProxy:
         """
         kind = type(toxic)
         if kind in ON_COMMANDS and not self._target.speaks_resp:
-            raise ConfigError(f"toxic: {kind.__name__} needs a link to redis://, not to {self._target.url!r}")
+            raise ConfigError(f"toxic: {kind.__name__} needs a link to redis://, whose commands it can read")
         effect = (ON_BYTES | ON_COMMANDS)[kind](toxic, self.struck)
         for effects in (self._effects, *(line.effects for line in self._lines)):
             effects.append(effect)

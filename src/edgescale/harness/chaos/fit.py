@@ -98,7 +98,9 @@ def _check_fault(where: str, fault: Fault, names: Collection[str], *, aims: bool
         )
     kind = FAULTS[fault.name]
     if kind.aimed and not aims:
-        raise ConfigError(f"{where}: {fault.name} is aimed at what is asked of Redis: use --proxy built-in")
+        raise ConfigError(
+            f"{where}: {fault.name} is aimed at what is asked of Redis: use --proxy built-in, without TLS"
+        )
     if kind.built_in and not aims:
         raise ConfigError(f"{where}: {fault.name} is beyond Toxiproxy: use --proxy built-in")
     check_target(f"{where}.target", fault.name, fault.target, names)

@@ -41,7 +41,9 @@ class Target:
         except ValueError:
             host, port = None, None
         if not host or not port or "," in host:
-            raise ConfigError(f"target: must name one host and its port, such as {EXAMPLES}, not {url!r}")
+            # Without credentials.
+            shown = url.rpartition("@")[2]
+            raise ConfigError(f"target: must name one host and its port, such as {EXAMPLES}, not {shown!r}")
         return cls(url, host, port)
 
     @property
