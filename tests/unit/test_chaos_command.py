@@ -39,11 +39,11 @@ def test_scenarios_are_listed_with_what_they_are_about(
         (["worker-kill", "--proxy", "envoy"], "--proxy envoy: must be built-in, toxiproxy, or the URL of a Toxiproxy"),
         (
             ["reply-lost", "--proxy", "toxiproxy"],
-            "scenario reply-lost: faults[0]: reply_lost is aimed at what is asked of Redis: use --proxy built-in, without TLS",
+            "faults[0]: reply_lost is aimed at what is asked of Redis: use --proxy built-in, without TLS",
         ),
         (
             ["reply-lost", "--provider", "rediss://127.0.0.1:6379"],
-            "scenario reply-lost: faults[0]: reply_lost is aimed at what is asked of Redis: use --proxy built-in, without TLS",
+            "faults[0]: reply_lost is aimed at what is asked of Redis: use --proxy built-in, without TLS",
         ),
         (["worker-kill", "--mutant", "no_fencin"], "no mutant 'no_fencin': did you mean no_fencing"),
         (["worker-kill", "--report", "no/where.html"], "--report no/where.html: there is no folder no"),

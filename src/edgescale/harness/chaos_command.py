@@ -64,8 +64,7 @@ def chaos(
     _check(mutant, report)
     between = parse_proxy(proxy)
     common = _common(provider, proxy)
-    # What is encrypted no proxy can read.
-    aims = between.aims and not provider.startswith("rediss://")
+    aims = between.aims and not provider.startswith("rediss://")  # no proxy can read what is encrypted
     if plan is not None:
         if scenarios or (duration, rate, seed) != (None, None, None) or mutant == ALL:
             raise ConfigError(BOTH)
