@@ -74,7 +74,7 @@ class Inbox:
     def expect(self, request_id: str) -> Iterator[Wait]:
         """Wait for a request id; enter before the task is submitted, so that no result can come too early."""
         request = self._open.setdefault(request_id, OpenRequest(request_id))
-        wait = Wait(request_id)
+        wait = Wait(request_id, lambda: self._mark_stale([request_id]))
         request.waits.append(wait)
         try:
             yield wait

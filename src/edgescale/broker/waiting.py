@@ -1,7 +1,7 @@
 """Who waits in this process for which request id; the inbox finds their results."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from edgescale.broker.model import Submission, TaskRecord
 from edgescale.errors import Conflict, EdgeScaleError, NotFound
@@ -10,13 +10,18 @@ from edgescale.errors import Conflict, EdgeScaleError, NotFound
 class Wait:
     """One caller's wait for one request id.
 
+    Args:
+        request_id: of the task.
+        ask_again: has the task's record read anew.
+
     Attributes:
         submission: what to submit again should Redis lose the task while we wait; None when only the id is known.
             Set once the task was accepted, never before: a refused request must not be queued behind its caller's back.
     """
 
-    def __init__(self, request_id: str) -> None:
+    def __init__(self, request_id: str, ask_again: Callable[[], None]) -> None:
         self.submission: Submission | None = None
+        self.ask_again = ask_again
         self._request_id = request_id
         self._watches = False
         self._future: asyncio.Future[TaskRecord] = asyncio.get_running_loop().create_future()
@@ -33,11 +38,12 @@ class Wait:
     def accepted(self, submission: Submission) -> None:
         """The task was accepted from this submission.
 
-        A record with other content that was heard of until then was of an earlier life of the id, and tells nothing.
+        A record with other content that was heard of until then may be of an earlier life of the id: it is read anew.
         """
         self.submission = submission
         if self.over and not self._future.exception() and self.is_other(self._future.result()):
             self._future = asyncio.get_running_loop().create_future()
+            self.ask_again()
 
     def hear(self, record: TaskRecord) -> None:
         """The task's record as it stands."""
@@ -107,11 +113,13 @@ class OpenRequest:
         Args:
             record: as it stood.
             known: whose task had been accepted when it was asked for. To others it may be of an earlier life of the id,
-                and where it is not theirs it tells them nothing.
+                and where it is not theirs it is read anew.
         """
         for wait in self.waits:
             if wait in known or not wait.is_other(record):
                 wait.hear(record)
+            else:
+                wait.ask_again()
 
     def gone(self) -> None:
         """Tell everybody that there is no record."""
