@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 # `required` makes it an error that there is none; a URL names one that runs.
 TOXIPROXY = os.environ.get("TEST_TOXIPROXY", "")
 
+SCENARIOS = frozenset({"test_scenarios.py", "test_runs.py"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in this folder, and of that the runs of scenarios."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker("chaos")
+            if item.path.name in SCENARIOS:
+                item.add_marker("scenario")
+
 
 @contextmanager
 def needed() -> Iterator[None]:
