@@ -1,6 +1,7 @@
 """One run on real parts: a plan is carried out against real processes and a real server, and the checkers judge it."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,6 +50,7 @@ Watcher = Callable[[Sight], Coroutine[Any, Any, None]]
 # The longest that anything may take once all is healed.
 QUIESCE_S, REST_S = 90.0, 0.2
 AHEAD_MS = 500
+FREEZE_S = 2.0
 PROBE_TIMEOUT_MS = 2_000
 
 
@@ -140,7 +142,7 @@ async def _story(stage: RealStage, plan: Plan, watcher: Watcher | None, header: 
     # The times of the plan count from here, where everything serves.
     async with Doors(site, {door: stage.wiring.address(CLIENTS, door) for door in site.addresses}) as doors:
         clients, nemesis = Clients(site, doors.by_kind), Nemesis(stage)
-        aside = [asyncio.create_task(probe.watch())]
+        aside = [asyncio.create_task(probe.watch()), asyncio.create_task(_spare_collector())]
         if watcher is not None:
             referee = Referee(site, header)
             aside.append(asyncio.create_task(referee.watch()))
@@ -160,6 +162,19 @@ async def _story(stage: RealStage, plan: Plan, watcher: Watcher | None, header: 
     await probe.write_final(store, _file_ids(site.settings))
     await store.aclose()
     await site.end()
+
+
+async def _spare_collector() -> None:
+    """Keep the garbage collector from what was recorded.
+
+    It would walk over hundreds of thousands of events at once, and hold up clients and proxies for as long.
+    """
+    try:
+        while True:
+            await asyncio.sleep(FREEZE_S)
+            gc.freeze()
+    finally:
+        gc.unfreeze()
 
 
 async def _send_all(clients: Clients, requests: Sequence[Request]) -> None:
