@@ -161,3 +161,14 @@ def test_a_dead_letter_without_a_record_is_no_contradiction() -> None:
 
 def test_without_a_final_section_nothing_can_be_said() -> None:
     assert outcomes(tried(1).settle("r1"))["P5"] == "unknown"
+
+
+def test_tries_that_a_failover_forgot_were_tries() -> None:
+    """As seeds 9307 and 9542: the last try is over when the replica takes over, and that one has an earlier count."""
+
+    def over(tries: int) -> Story:
+        lost = tried(tries).tell("redis", "lost", what="suffix", since_ns=0)
+        return buried(lost.after(100).deliver("r1", attempt=2, how="reclaim"), attempts=2)
+
+    assert "P5 buried_early" not in broken(over(3))
+    assert "P5 buried_early" in broken(over(2))

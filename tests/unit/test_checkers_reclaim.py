@@ -3,8 +3,11 @@
 The lease is 3 s, the sweep 0.5 s, and a second more is allowed: what is left at 4.5 s was left for too long.
 """
 
+from typing import Any
+
 import pytest
 
+from edgescale.harness.checkers.entries import Entries
 from tests.support_history import ONE, TWO, Story, broken
 
 
@@ -297,3 +300,24 @@ def test_a_retry_may_come_sooner_where_a_group_was_lost_or_the_clock_of_redis_wa
     story.after(1_000).deliver("r1", TWO, attempt=2, how="reclaim").settle("r1", TWO).answer("r1")
 
     assert "P4 retried_early" not in broken(story.final("r1"))
+
+
+def test_a_return_that_was_held_up_makes_the_count_fall_late() -> None:
+    """As seed 9434: an outage holds it up, and meanwhile its own worker takes the entry over and hands it back, too."""
+    story = Story().cast().after(9_000).submit("r1").accept("r1").deliver("r1")
+    held_up: dict[str, Any] = {
+        "entry": story.entry("r1"),
+        "consumer": ONE,
+        "attempt": 1,
+        "deliveries": 0,
+        "delay_ms": 0,
+    }
+    first = story.begin(ONE, "give_back", "r1", **held_up).last_call
+    story.after(3_100).deliver("r1", ONE, attempt=2, how="reclaim")
+    story.give_back("r1", ONE, attempt=2, deliveries=1, delay_ms=1_000)
+    story.tell(ONE, "give_back", "r1", "ok", first, **held_up)
+    done(story.after(1_100).deliver("r1", ONE, attempt=1, how="reclaim"), ONE)
+
+    [entry] = story.history().view(Entries)
+    assert [delivery.attempt for delivery in entry.deliveries] == [1, 2, 1]
+    assert broken(story) == set()

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 
 from edgescale.broker.connection import flat_dict
 from edgescale.broker.keys import GROUP
-from edgescale.envelope import ENVELOPE_FIELD, REQUEST_ID_FIELD, Envelope
+from edgescale.envelope import REQUEST_ID_FIELD
 from edgescale.errors import EdgeScaleError
 from edgescale.harness.chaos.capabilities import Capability
 from edgescale.harness.chaos.faults import consumers_of, fault, number_of, text_of
 from edgescale.harness.chaos.options import LANE, Numbers, Words
 from edgescale.harness.plan import Fault
+from edgescale.harness.strangers import STRANGE, strange
 
 if TYPE_CHECKING:
     from edgescale.harness.chaos.stage import RealStage
 
 REDIS = "redis"
 MEDDLE = frozenset({Capability.MEDDLE})
-STRANGE = Words(("garbage", "nameless", "empty", "unknown_kind"), "garbage")
+KIND = Words(STRANGE, "garbage")
 # For how long an operator tries to get in, and how often: others hold the server's places for some seconds.
 PATIENCE_S, POLL_S = 5.0, 0.1
 # In one step, so that nobody adds or removes anything in between: what was there, less what is left, was taken away.
@@ -103,21 +104,13 @@ async def trim(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     yield
 
 
-@fault(REDIS, options={"kind": STRANGE, "lane": LANE}, needs=MEDDLE)
+@fault(REDIS, options={"kind": KIND, "lane": LANE}, needs=MEDDLE)
 async def poison(stage: "RealStage", fault: Fault) -> AsyncIterator[None]:
     """Somebody adds entries that no worker can do anything with."""
     kind, lane = text_of(fault, "kind"), text_of(fault, "lane")
     request_id = f"poison-{fault.at_ms}-{kind}"
-    named = (REQUEST_ID_FIELD, request_id.encode())
-    unknown = Envelope(request_id, "no-such-kind", b"").encode()
-    fields = {
-        "garbage": (*named, ENVELOPE_FIELD, b"\xff\x00 no envelope"),
-        "nameless": (ENVELOPE_FIELD, unknown),
-        "empty": (b"nothing", b""),
-        "unknown_kind": (*named, ENVELOPE_FIELD, unknown),
-    }[kind]
     stream = stage.keys.stream(stage.keys.partition_of(request_id), lane)
-    entry = (await stage.operator.command("XADD", stream, "*", *fields)).decode()
+    entry = (await stage.operator.command("XADD", stream, "*", *strange(kind, request_id))).decode()
     shown = "" if kind in {"nameless", "empty"} else request_id
     stage.site.recorder.note(REDIS, "add", request_id=shown or f"entry-{entry}", lane=lane, entry=entry, why="injected")
     yield

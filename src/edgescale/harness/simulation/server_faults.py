@@ -9,13 +9,13 @@ from edgescale.broker.connection import Connection
 from edgescale.broker.dead_letters import DeadLetters
 from edgescale.broker.fence import Fence
 from edgescale.broker.keys import GROUP
-from edgescale.envelope import ENVELOPE_FIELD, REQUEST_ID_FIELD, Envelope
 from edgescale.errors import EdgeScaleError
 from edgescale.harness.plan import Fault
 from edgescale.harness.simulation import rules
 from edgescale.harness.simulation.faults import aimed_at, fault, number_of, text_of
 from edgescale.harness.simulation.server import PLACES, URL
 from edgescale.harness.simulation.watch import REDIS
+from edgescale.harness.strangers import STRANGE, strange
 
 if TYPE_CHECKING:
     from edgescale.harness.simulation.server import Kept
@@ -156,21 +156,13 @@ async def clock_of_redis(world: "World", fault: Fault) -> AsyncIterator[None]:
     world.server.model.step_clock(-number_of(fault, "jump_ms") * 1000)
 
 
-@fault(18, REDIS, options={"kind": ["garbage", "nameless", "empty", "unknown_kind"], "lane": LANES})
+@fault(18, REDIS, options={"kind": STRANGE, "lane": LANES})
 async def poison(world: "World", fault: Fault) -> AsyncIterator[None]:
     """Somebody adds entries that no worker can do anything with."""
     request_id = f"poison-{fault.at_ms}-{text_of(fault, 'kind')}"
     stream = world.keys.stream(world.keys.partition_of(request_id), text_of(fault, "lane"))
-    named = (REQUEST_ID_FIELD, request_id.encode())
-    unknown = Envelope(request_id, "no-such-kind", b"").encode()
-    fields = {
-        "garbage": (*named, ENVELOPE_FIELD, b"\xff\x00 no envelope"),
-        "nameless": (ENVELOPE_FIELD, unknown),
-        "empty": (b"nothing", b""),
-        "unknown_kind": (*named, ENVELOPE_FIELD, unknown),
-    }[text_of(fault, "kind")]
     world.server.watch.why = "injected"
-    world.server.feed(b"XADD", stream.encode(), b"*", *fields)
+    world.server.feed(b"XADD", stream.encode(), b"*", *strange(text_of(fault, "kind"), request_id))
     world.server.watch.why = ""
     yield
 
